@@ -1,0 +1,190 @@
+"""Checkpoints: written whole or not at all, read without running code, and they describe themselves.
+
+A run folder holds `checkpoints/step_XXXXXXXX.pt` (everything that training needs to go on), `checkpoints/latest.pt` (the
+newest of them) and `checkpoints/latest.safetensors` (the two generators alone, with their description).
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as safetensors_bytes
+from torch import Tensor
+
+from cyclestyle import __version__
+from cyclestyle.config import Config, ConfigError, check_config
+from cyclestyle.errors import UserError
+from cyclestyle.files import atomic_write
+
+FORMAT = 1
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written or read."""
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """The two generators of a run.
+
+    Attributes:
+        config: of the run that made them.
+        step: how many steps they were trained.
+        generators: state_dict by name, `gen_ab` and `gen_ba`; the moving average if the run kept one.
+        path: the file they come from.
+    """
+
+    config: Config
+    step: int
+    generators: dict[str, dict[str, Tensor]]
+    path: Path
+
+
+def save_checkpoint(folder: Path, config: Config, state: dict[str, Any], keep_last: int) -> Path:
+    """Write `state` (which holds `step` and `generators`) as the newest checkpoint of a run.
+
+    The previous checkpoints stay until the new one is on disk; then all but the last `keep_last` are deleted.
+
+    Returns:
+        the file written.
+
+    Raises:
+        CheckpointError: the disk is full or not writable; the earlier checkpoints are untouched.
+    """
+    path = folder / f"step_{state['step']:08d}.pt"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **state}, file)
+        _point_latest_to(path)
+        _save_generators(folder / "latest.safetensors", config, state)
+        for old in sorted(folder.glob("step_*.pt"), key=_step_of)[:-keep_last]:
+            if old != path:
+                old.unlink(missing_ok=True)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: could not be written: {reason}") from error
+    return path
+
+
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
+    """Everything in a .pt file of `save_checkpoint`, with `config` as a Config.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or no checkpoint of this program.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except Exception as error:  # torch raises many kinds on damaged files
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
+    if not isinstance(content, dict) or "generators" not in content or "config" not in content:
+        raise CheckpointError(f"{path}: not a checkpoint of cyclestyle")
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: format {content.get('format')} is not format {FORMAT}; use the version that wrote it")
+    content["config"] = _config(content["config"], path)
+    return content
+
+
+def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None:
+    """The newest checkpoint of a run that can be read, its content, and a line for each damaged one passed over.
+
+    Returns:
+        None if there is no checkpoint at all.
+
+    Raises:
+        CheckpointError: there are checkpoints, and none can be read.
+    """
+    paths = sorted(folder.glob("step_*.pt"), key=_step_of, reverse=True)
+    if not paths and (folder / "latest.pt").exists():
+        paths = [folder / "latest.pt"]
+    damaged = []
+    for path in paths:
+        try:
+            return path, read_checkpoint(path), damaged
+        except CheckpointError as error:
+            damaged.append(str(error))
+    if damaged:
+        raise CheckpointError("\n".join(damaged) + f"\nno checkpoint in {folder} can be read; restore one or train anew")
+    return None
+
+
+def read_model(path: Path) -> TrainedModel:
+    """The generators in a run folder, a .pt checkpoint or a .safetensors file.
+
+    Raises:
+        CheckpointError: nothing there can be read as a model; the text says what was looked for.
+    """
+    if path.is_dir():
+        candidates = [path / "checkpoints" / "latest.safetensors", path / "checkpoints" / "latest.pt"]
+        path_or_none = next((c for c in candidates if c.exists()), None)
+        if path_or_none is None:
+            raise CheckpointError(f"{path}: holds no checkpoints/latest.safetensors or latest.pt; "
+                                  "name a run folder that has been trained, or a model file")
+        path = path_or_none
+    if path.suffix != ".safetensors":
+        content = read_checkpoint(path, mmap=True)
+        return TrainedModel(content["config"], content["step"], content["generators"], path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file") from None
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: damaged, or not a model ({error})") from None
+    if "config" not in about:
+        raise CheckpointError(f"{path}: was not written by cyclestyle: its description is missing")
+    generators: dict[str, dict[str, Tensor]] = {"gen_ab": {}, "gen_ba": {}}
+    for key, tensor in tensors.items():
+        name, _, rest = key.partition(".")
+        generators.setdefault(name, {})[rest] = tensor
+    return TrainedModel(_config(json.loads(about["config"]), path), int(about["step"]), generators, path)
+
+
+def _save_generators(path: Path, config: Config, state: dict[str, Any]) -> None:
+    tensors = {f"{n}.{k}": t.contiguous() for n, net in state["generators"].items() for k, t in net.items()}
+    names = config.data.names
+    about = {
+        "format": "cyclestyle",
+        "version": __version__,
+        "config": config.model_dump_json(),
+        "step": str(state["step"]),
+        "description": f"CycleGAN generators: gen_ab translates {names[0]} to {names[1]}, gen_ba back; "
+        "float pictures (B, 3, H, W) in [-1, 1]",
+    }
+    with atomic_write(path) as file:
+        file.write(safetensors_bytes(tensors, about))
+
+
+def _point_latest_to(path: Path) -> None:
+    """Make latest.pt the same file as `path`, or a copy where the file system has no hard links."""
+    latest = path.parent / "latest.pt"
+    link = path.parent / ".tmp-latest"
+    link.unlink(missing_ok=True)
+    try:
+        os.link(path, link)
+        os.replace(link, latest)
+    except OSError:
+        with path.open("rb") as source, atomic_write(latest) as target:
+            shutil.copyfileobj(source, target)
+
+
+def _config(values: dict[str, Any], path: Path) -> Config:
+    try:
+        return check_config(values, name=str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error}\n{path}: its configuration is of another version of cyclestyle") from None
+
+
+def _step_of(path: Path) -> int:
+    digits = path.stem.removeprefix("step_")
+    return int(digits) if digits.isdigit() else -1

@@ -1,0 +1,18 @@
+"""What all commands share: how a user's mistake is told, and which exit status it gives."""
+
+import sys
+from collections.abc import Callable
+
+from cyclestyle.errors import UserError
+
+
+def run_command(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
+    """Run a command; a UserError becomes its text on standard error and status 1, Ctrl-C status 130."""
+    try:
+        return command(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,311 @@
+"""Every option of a training run: typed, documented, with the defaults of the CycleGAN paper (arXiv:1703.10593)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from cyclestyle.errors import UserError, choices
+from cyclestyle.strict_yaml import parse_yaml, read_yaml
+
+Step = dict[str, dict[str, Any]]
+CROP_AND_FLIP: list[Step] = [
+    {"RandomCrop": {"height": "crop_size", "width": "crop_size"}},
+    {"HorizontalFlip": {"p": 0.5}},
+]
+
+
+class ConfigError(UserError):
+    """One line for each mistake in a configuration."""
+
+
+class Section(BaseModel):
+    """A group of options; unknown keys and values of another type are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class Augment(Section):
+    """An albumentations pipeline for each domain."""
+
+    A: list[Step] = Field(CROP_AND_FLIP, description="pipeline of domain A")
+    B: list[Step] = Field(CROP_AND_FLIP, description="pipeline of domain B")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_list_for_both(cls, value: Any) -> Any:
+        return {"A": value, "B": value} if isinstance(value, list) else value
+
+
+class DataConfig(Section):
+    root: str | None = Field(None, description="folder that holds trainA, trainB, testA, testB (and valA, valB)")
+    names: list[str] = Field(["A", "B"], min_length=2, max_length=2, description="what domains A and B are called")
+    load_size: int = Field(286, ge=8, description="pictures are resized to this short side before augmentation")
+    crop_size: int = Field(256, ge=8, description="side of the square that the networks see, a multiple of 4")
+    resize: Literal["short", "square", "none"] = Field(
+        "short", description="short keeps the aspect ratio, square squashes, none leaves pictures as they are"
+    )
+    augment: Augment = Field(
+        Augment(), description="albumentations steps, one list or {A: [...], B: [...]}; 'crop_size' stands for its value"
+    )
+    workers: int = Field(2, ge=0, description="threads that prepare pictures ahead; 0 prepares in the training loop")
+    cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MiB; what does not fit is read again")
+    min_size: int = Field(32, ge=1, description="pictures with a shorter side, in pixels, are refused as tiny")
+    on_bad_file: Literal["error", "skip"] = Field("error", description="unreadable pictures end the start, or are left out")
+
+    @field_validator("names")
+    @classmethod
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        if names[0] == names[1]:
+            raise ValueError("must be two different names")
+        return names
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> DataConfig:
+        if self.resize != "none" and self.crop_size > self.load_size:
+            raise ValueError(f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
+                             f"lower crop_size to {self.load_size // 4 * 4} or raise load_size")
+        return self
+
+
+class ResnetOptions(Section):
+    name: Literal["resnet"] = Field("resnet", description="ResNet generator of Johnson et al. (arXiv:1603.08155)")
+    channels: int = Field(64, ge=1, description="channels of the first layer")
+    blocks: int = Field(9, ge=1, le=64, description="residual blocks; the paper takes 6 at 128 pixels, 9 from 256 on")
+    upsample: Literal["transpose", "resize"] = Field(
+        "transpose", description="transposed convolution, or nearest-neighbour resize and convolution (no checkerboard)"
+    )
+    norm: Literal["instance", "group", "none"] = Field(
+        "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"
+    )
+
+
+class PatchganOptions(Section):
+    name: Literal["patchgan"] = Field("patchgan", description="judges overlapping patches (arXiv:1611.07004)")
+    channels: int = Field(64, ge=1, description="channels of the first layer")
+    layers: int = Field(3, ge=1, le=6, description="strided layers after the first; 3 sees 70x70 pixels")
+    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
+
+
+class PixelOptions(Section):
+    name: Literal["pixel"] = Field("pixel", description="judges each pixel by its colour")
+    channels: int = Field(64, ge=1, description="channels of the first layer")
+    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
+
+
+class ModelConfig(Section):
+    generator: ResnetOptions = Field(ResnetOptions(), description="both generators")
+    discriminator: Annotated[PatchganOptions | PixelOptions, Field(discriminator="name")] = Field(
+        PatchganOptions(), description="both discriminators: patchgan or pixel"
+    )
+
+    @field_validator("generator", "discriminator", mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any, info: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and "name" not in value:
+            return {"name": cls.model_fields[info.field_name].default.name, **value}
+        return value
+
+
+class Weight(Section):
+    """Weight of a loss term in each direction; a plain number serves both."""
+
+    ab: float = Field(ge=0, description="weight in the direction A to B")
+    ba: float = Field(ge=0, description="weight in the direction B to A")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_for_both(cls, value: Any) -> Any:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return {"ab": float(value), "ba": float(value)}
+        return value
+
+
+class LossConfig(Section):
+    adversarial: Literal["lsgan", "hinge", "vanilla"] = Field("lsgan", description="adversarial loss")
+    cycle: Weight = Field(Weight(ab=10, ba=10), description="weight of L1(rec, real), or {ab: ..., ba: ...}")
+    identity: Weight = Field(Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings")
+
+
+class TrainConfig(Section):
+    n_epochs: int = Field(100, ge=0, description="epochs at the full learning rate; one epoch is the larger domain once")
+    n_epochs_decay: int = Field(100, ge=0, description="epochs in which the learning rate falls linearly to 0")
+    max_steps: int | None = Field(None, ge=1, description="length of the run in steps, in place of epochs")
+    decay_steps: int | None = Field(None, ge=0, description="how many of max_steps the decay takes (null: half)")
+    batch_size: int = Field(1, ge=1, description="pictures of each domain in a step")
+    lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
+    beta1: float = Field(0.5, ge=0, lt=1, description="first beta of Adam")
+    beta2: float = Field(0.999, ge=0, lt=1, description="second beta of Adam")
+    pool_size: int = Field(50, ge=0, description="translated pictures kept for the discriminators (0: none)")
+    ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generators' moving average (0: off)")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="of convolutions; auto takes the fastest that the device computes natively"
+    )
+    save_every_steps: int = Field(2000, ge=1, description="steps between checkpoints")
+    keep_last: int = Field(2, ge=1, description="how many checkpoints are kept")
+    init_from: str | None = Field(None, description="start with the generators of this run folder or model file")
+
+    @model_validator(mode="after")
+    def _length(self) -> TrainConfig:
+        if self.max_steps is None and self.n_epochs + self.n_epochs_decay == 0:
+            raise ValueError("n_epochs and n_epochs_decay are both 0: nothing to train; raise one or set max_steps")
+        if self.decay_steps is not None and (self.max_steps is None or self.decay_steps > self.max_steps):
+            raise ValueError(f"decay_steps {self.decay_steps} needs a max_steps at least as large, "
+                             f"not {self.max_steps}")
+        return self
+
+
+class ReportConfig(Section):
+    log_every_steps: int = Field(50, ge=1, description="steps between entries; each entry is the mean since the last")
+    sample_every_steps: int = Field(500, ge=1, description="steps between grids of translated test pictures")
+    sample_count: int = Field(4, ge=1, le=64, description="test pictures a direction in a grid")
+
+
+class Config(Section):
+    """A whole training run."""
+
+    seed: int = Field(0, ge=0, description="everything random in a run follows from it")
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    train: TrainConfig = TrainConfig()
+    report: ReportConfig = ReportConfig()
+
+
+def load_config(path: Path | str | None, overrides: list[str] | tuple[str, ...] = ()) -> Config:
+    """Read a YAML file (None: defaults alone), apply `section.key=value` overrides, and check everything.
+
+    Raises:
+        ConfigError: one line `path:line: section.key: what is wrong` for each mistake.
+    """
+    values: Any = {}
+    places: dict[tuple[Any, ...], str] = {}
+    if path is not None:
+        try:
+            values, lines = read_yaml(Path(path))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        places = {key: f"{path}:{line}" for key, line in lines.items()}
+        if values is None:
+            values = {}
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}:1: a configuration holds sections (data, model, ...), not {values!r}")
+    for override in overrides:
+        key = _apply(values, override)
+        places = {k: v for k, v in places.items() if k[: len(key)] != key} | {key: "command line"}
+    return check_config(values, places, str(path) if path else "command line")
+
+
+def check_config(values: dict[str, Any], places: dict[tuple[Any, ...], str] | None = None, name: str = "") -> Config:
+    """Turn plain values, as in a checkpoint, into a Config.
+
+    Raises:
+        ConfigError: as `load_config`; `name` stands for the place of values that `places` does not know.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_line(e, places or {}, name) for e in error.errors())) from None
+
+
+def list_options() -> list[tuple[str, str, str]]:
+    """(name, default, meaning) of every option, in the order of the sections."""
+    return _options(Config, "")
+
+
+def _options(section: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
+    rows = []
+    for name, field in section.model_fields.items():
+        default = field.default
+        if isinstance(default, Weight):
+            rows.append((prefix + name, f"{default.ab:g}", field.description or ""))
+        elif isinstance(default, Augment):
+            rows.append((prefix + name, "[RandomCrop, HorizontalFlip]", field.description or ""))
+        elif isinstance(default, Section):
+            rows += _options(type(default), f"{prefix}{name}.")
+        else:
+            accepted = get_args(field.annotation) if isinstance(default, str) else ()
+            one_of = [a for a in accepted if isinstance(a, str)]
+            text = "null" if default is None else str(default)
+            meaning = (f"({'|'.join(one_of)}) " if len(one_of) > 1 else "") + (field.description or "")
+            rows.append((prefix + name, text, meaning))
+    return rows
+
+
+def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
+    """Set one `section.key=value` in nested values; returns the key."""
+    name, equals, text = override.partition("=")
+    if not equals or not name:
+        raise ConfigError(f"command line: '{override}' is not section.key=value, such as train.batch_size=4")
+    try:
+        value, _ = parse_yaml(text, "command line")
+    except ValueError as error:
+        raise ConfigError(f"command line: {name}: {error}") from None
+    key = tuple(name.split("."))
+    at = values
+    for depth, part in enumerate(key[:-1], start=1):
+        below = at.setdefault(part, {})
+        if below is None or isinstance(below, str):
+            below = at[part] = {"name": below} if below else {}
+        if not isinstance(below, dict):
+            raise ConfigError(f"command line: {name}: {'.'.join(key[:depth])} is {below!r} in the file; set that as a whole")
+        at = below
+    at[key[-1]] = value
+    return key
+
+
+def _line(error: Any, places: dict[tuple[Any, ...], str], name: str) -> str:
+    """One line for one pydantic error: place, key, what is wrong, the value, the nearest valid one."""
+    location, section = _without_tags(error["loc"])
+    place = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), name)
+    value, context = error["input"], error.get("ctx", {})
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        text = _unknown_key(str(location[-1]), section)
+    elif kind in ("literal_error", "union_tag_invalid"):
+        expected = context.get("expected") or context["expected_tags"]
+        accepted = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
+        given = value.get("name") if isinstance(value, dict) else value
+        text = f"{given!r} is not a choice; {choices(str(given), accepted)}"
+    elif kind == "missing":
+        text = "is missing here"
+    elif kind == "value_error":
+        text = str(context["error"])
+    elif kind in ("model_type", "model_attributes_type"):
+        text = f"must be a section with keys, not {value!r}"
+    else:
+        wanted = error["msg"].replace("Input should be ", "must be ").replace("valid integer", "whole number")
+        bound = next((context[b] for b in ("ge", "le") if b in context), None)
+        text = f"{wanted}, not {value!r}" + (f"; nearest accepted: {bound}" if bound is not None else "")
+    return f"{place}: {'.'.join(map(str, location))}: {text}" if location else f"{place}: {text}"
+
+
+def _without_tags(loc: tuple[Any, ...]) -> tuple[tuple[Any, ...], type[BaseModel]]:
+    """The key as the user wrote it (pydantic adds the choice of a union to it), and the section it stands in."""
+    section: type[BaseModel] = Config
+    key: list[Any] = []
+    tagged: dict[str, type[BaseModel]] = {}
+    for part in loc:
+        if part in tagged:
+            section, tagged = tagged[part], {}
+            continue
+        key.append(part)
+        field = section.model_fields.get(part) if isinstance(part, str) else None
+        types = [t for t in (get_args(field.annotation) or (field.annotation,)) if isinstance(t, type)] if field else []
+        models = [t for t in types if issubclass(t, BaseModel)]
+        if len(models) == 1:
+            section = models[0]
+        tagged = {m.model_fields["name"].default: m for m in models} if len(models) > 1 else {}
+    return tuple(key), section
+
+
+def _unknown_key(key: str, section: type[BaseModel]) -> str:
+    accepted = list(section.model_fields)
+    elsewhere = [name for name, _, _ in list_options() if name.split(".")[-1] == key]
+    if elsewhere:
+        return f"unknown key; did you mean {' or '.join(elsewhere)}?"
+    return f"unknown key; {choices(key, accepted)}"

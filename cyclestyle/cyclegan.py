@@ -1,0 +1,125 @@
+"""CycleGAN (Zhu et al., arXiv:1703.10593): four networks and two losses; no optimiser, device or file."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from cyclestyle.config import LossConfig, ModelConfig, Section
+from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
+from cyclestyle.registry import build
+from cyclestyle.roundtrip import RoundTrip
+
+DIRECTIONS = ("ab", "ba")
+
+
+class CycleGAN(nn.Module):
+    """Generators `gen_ab` (A to B) and `gen_ba`; discriminators `disc_a` and `disc_b` of the real pictures of A and B."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gen_ab = make_generator(config)
+        self.gen_ba = make_generator(config)
+        self.disc_a = _build("model.discriminator", DISCRIMINATORS, config.discriminator)
+        self.disc_b = _build("model.discriminator", DISCRIMINATORS, config.discriminator)
+        init_weights(self)
+
+    @property
+    def generators(self) -> nn.ModuleDict:
+        """{"gen_ab": ..., "gen_ba": ...}"""
+        return nn.ModuleDict({"gen_ab": self.gen_ab, "gen_ba": self.gen_ba})
+
+    @property
+    def discriminators(self) -> nn.ModuleDict:
+        """{"disc_a": ..., "disc_b": ...}"""
+        return nn.ModuleDict({"disc_a": self.disc_a, "disc_b": self.disc_b})
+
+
+def make_generator(config: ModelConfig) -> nn.Module:
+    """An untrained generator: (B, 3, H, W) in [-1, 1] -> the same."""
+    net: nn.Module = _build("model.generator", GENERATORS, config.generator)
+    return net
+
+
+def _build(kind: str, table: Mapping[str, type[nn.Module]], spec: Section) -> nn.Module:
+    options = spec.model_dump()
+    net: nn.Module = build(kind, table, options.pop("name"), **options)
+    return net
+
+
+def needed_passes(weights: LossConfig) -> dict[str, set[str]]:
+    """For each direction, which of the passes `rec` and `idt` some term of positive weight asks for."""
+    return {
+        d: {term.needs for name, term in TERMS.items() if term.needs and getattr(getattr(weights, name), d) > 0}
+        for d in DIRECTIONS
+    }
+
+
+def round_trips(
+    generators: nn.ModuleDict, real_a: Tensor, real_b: Tensor, needs: Mapping[str, set[str]]
+) -> dict[str, RoundTrip]:
+    """Translate a batch of each domain, both ways.
+
+    Args:
+        generators: of a CycleGAN, or their moving average.
+        real_a, real_b: (B, 3, H, W) in [-1, 1].
+        needs: for `ab` and `ba`, which of `rec` and `idt` to compute besides `fake`.
+
+    Returns:
+        the RoundTrip of each direction.
+    """
+    trips = {}
+    for direction, there, back, real, example in (
+        ("ab", generators["gen_ab"], generators["gen_ba"], real_a, real_b),
+        ("ba", generators["gen_ba"], generators["gen_ab"], real_b, real_a),
+    ):
+        idt = None
+        if "idt" in needs[direction] and real.shape[2:] == example.shape[2:]:
+            # One pass for both: normalisation looks at each picture by itself.
+            fake, idt = there(torch.cat([real, example])).split([len(real), len(example)])
+        else:
+            fake = there(real)
+            idt = there(example) if "idt" in needs[direction] else None
+        rec = back(fake) if "rec" in needs[direction] else None
+        trips[direction] = RoundTrip(real, example, fake, rec, idt)
+    return trips
+
+
+def generator_losses(
+    discriminators: nn.ModuleDict, trips: Mapping[str, RoundTrip], weights: LossConfig
+) -> dict[str, Tensor]:
+    """Weighted losses of the generators, `NAME_ab` and `NAME_ba`; their sum is minimised. Weight 0 leaves a term out."""
+    adversarial = ADVERSARIAL[weights.adversarial]()
+    losses = {}
+    for direction, trip in trips.items():
+        judge = discriminators["disc_b" if direction == "ab" else "disc_a"]
+        losses[f"adversarial_{direction}"] = adversarial.generator(judge(trip.fake))
+        for name, term in TERMS.items():
+            weight = getattr(getattr(weights, name), direction)
+            if weight > 0:
+                losses[f"{name}_{direction}"] = weight * term.loss(trip)
+    return losses
+
+
+def discriminator_losses(
+    discriminators: nn.ModuleDict, pictures: Mapping[str, tuple[Tensor, Tensor]], weights: LossConfig
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Losses of the discriminators.
+
+    Args:
+        pictures: for `disc_a` and `disc_b`, real pictures and translated ones (from the pool), (B, 3, H, W).
+
+    Returns:
+        losses by discriminator, whose sum is minimised, and mean logits `disc_X_real`, `disc_X_fake` for the log.
+    """
+    adversarial = ADVERSARIAL[weights.adversarial]()
+    losses, scores = {}, {}
+    for name, (real, fake) in pictures.items():
+        maps = discriminators[name](torch.cat([real, fake.detach()]))
+        on_real = [m[: len(real)] for m in maps]
+        on_fake = [m[len(real) :] for m in maps]
+        losses[name] = adversarial.discriminator(on_real, on_fake)
+        scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
+        scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
+    return losses, scores

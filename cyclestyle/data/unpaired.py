@@ -1,0 +1,169 @@
+"""Two domains of pictures; a training sample depends on the seed and its running number alone."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from cyclestyle.config import DataConfig
+from cyclestyle.data.augment import Pipeline
+from cyclestyle.data.layout import DataError, split_folder
+from cyclestyle.images import ImageError, find_images, read_image, resize_image
+
+
+class _Cache:
+    """Decoded pictures, kept while they fit into a number of bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._free, self._kept, self._lock = size, dict[Path, np.ndarray](), threading.Lock()
+
+    def get(self, path: Path) -> np.ndarray | None:
+        return self._kept.get(path)
+
+    def offer(self, path: Path, picture: np.ndarray) -> None:
+        with self._lock:
+            if path not in self._kept and picture.nbytes <= self._free:
+                self._free -= picture.nbytes
+                self._kept[path] = picture
+
+
+class UnpairedData:
+    """The pictures of trainA and trainB, each read once before training to find bad files.
+
+    Args:
+        config: its `root` is set.
+        seed: decides order and augmentation.
+
+    Attributes:
+        paths: the usable files of A and of B.
+        skipped: a line for each unusable file (`on_bad_file: skip`).
+
+    Raises:
+        DataError: a folder is missing or has too few pictures, or files are bad; every bad one is listed.
+        ConfigError: `augment` is wrong.
+    """
+
+    def __init__(self, config: DataConfig, seed: int) -> None:
+        self._config, self._seed = config, seed
+        self._cache = _Cache(config.cache_mb * 2**20)
+        self._pipelines = [
+            Pipeline(steps, config, f"data.augment.{domain}")
+            for domain, steps in (("A", config.augment.A), ("B", config.augment.B))
+        ]
+        self.paths = [list_pictures(config, f"train{domain}") for domain in "AB"]
+        self.skipped: list[str] = []
+        self._check_files()
+
+    def epoch_length(self) -> int:
+        """Samples until the larger domain has been seen once."""
+        return max(map(len, self.paths))
+
+    def sample(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The pictures of A and B of running number `number` (from 0): uint8 (crop_size, crop_size, 3) each.
+
+        Each domain goes through its own pictures in an order that is drawn anew every time around.
+        """
+        pair = []
+        for domain, (paths, pipeline) in enumerate(zip(self.paths, self._pipelines, strict=True)):
+            around, index = divmod(number, len(paths))
+            path = paths[_order(self._seed, domain, around, len(paths))[index]]
+            key = np.random.SeedSequence([self._seed, domain, number]).generate_state(1)[0]
+            pair.append(pipeline(self._read(path), int(key)))
+        return pair[0], pair[1]
+
+    def _read(self, path: Path) -> np.ndarray:
+        """uint8 (H, W, 3), resized to load_size."""
+        cached = self._cache.get(path)
+        if cached is not None:
+            return cached
+        picture = read_image(path)
+        height, width = picture.shape[:2]
+        if min(height, width) < self._config.min_size:
+            raise ImageError(f"{path}: tiny: {width}x{height} pixels, data.min_size is {self._config.min_size}")
+        picture = resize_image(picture, self._config.load_size, self._config.resize)
+        height, width = picture.shape[:2]
+        if min(height, width) < self._config.crop_size:
+            raise ImageError(f"{path}: {width}x{height} pixels, smaller than data.crop_size {self._config.crop_size}")
+        self._cache.offer(path, picture)
+        return picture
+
+    def _check_files(self) -> None:
+        everything = [path for paths in self.paths for path in paths]
+        with ThreadPoolExecutor(max(1, self._config.workers)) as pool:
+            results = pool.map(self._problem, everything)
+            problems = list(tqdm(results, "checking files", len(everything), unit="file", disable=None, leave=False))
+        bad = {path: problem for path, problem in zip(everything, problems, strict=True) if problem}
+        if bad and self._config.on_bad_file == "error":
+            lines = "\n".join(f"  {problem}" for problem in bad.values())
+            raise DataError(f"{len(bad)} of {len(everything)} training pictures cannot be used:\n{lines}\n"
+                            "mend or remove them, or leave them out with data.on_bad_file=skip")
+        self.skipped = list(bad.values())
+        self.paths = [[path for path in paths if path not in bad] for paths in self.paths]
+        for domain, paths in zip("AB", self.paths, strict=True):
+            if len(paths) < 2:
+                left = f"{len(paths)} usable picture{'' if len(paths) == 1 else 's'}"
+                raise DataError(f"{self._config.root}/train{domain}: holds {left}; a domain needs at least 2")
+
+    def _problem(self, path: Path) -> str | None:
+        try:
+            self._read(path)
+        except ImageError as error:
+            return str(error)
+        return None
+
+
+def list_pictures(config: DataConfig, split: str) -> list[Path]:
+    """The pictures below `root/split`, sorted.
+
+    Raises:
+        DataError: the root or the folder is missing, or holds no picture.
+    """
+    folder = split_folder(config, split)
+    paths = find_images(folder)
+    if not paths:
+        raise DataError(f"{folder}: holds no pictures (looked for jpg, png, webp and other suffixes, also in subfolders)")
+    return paths
+
+
+def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]]]:
+    """The first `count` readable pictures of A and B of the first split there is of test, val and train.
+
+    Returns:
+        the split's name, and uint8 (H, W, 3) pictures of each domain, resized to load_size and cut in the middle to
+        at most twice as long as wide.
+    """
+    split = next((s for s in ("test", "val") if _has_pictures(config, f"{s}A") and _has_pictures(config, f"{s}B")), "train")
+    chosen: list[list[np.ndarray]] = []
+    for domain in "AB":
+        pictures: list[np.ndarray] = []
+        for path in list_pictures(config, f"{split}{domain}"):
+            if len(pictures) == count:
+                break
+            try:
+                pictures.append(_middle(resize_image(read_image(path), config.load_size, config.resize)))
+            except ImageError:
+                continue
+        chosen.append(pictures)
+    return split, chosen
+
+
+def _has_pictures(config: DataConfig, split: str) -> bool:
+    try:
+        return bool(list_pictures(config, split))
+    except DataError:
+        return False
+
+
+def _middle(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    most = 2 * min(height, width)
+    top, left = max(0, height - most) // 2, max(0, width - most) // 2
+    return picture[top : top + most, left : left + most]
+
+
+@lru_cache(maxsize=8)
+def _order(seed: int, domain: int, around: int, count: int) -> np.ndarray:
+    return np.random.default_rng([seed, domain, around]).permutation(count)

@@ -1,0 +1,44 @@
+"""Which device and which precision to compute with."""
+
+import torch
+
+from cyclestyle.errors import UserError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` takes a GPU if there is one.
+
+    Raises:
+        UserError: the device is not on this machine.
+    """
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(device for device, there in usable.items() if there)
+    if not usable.get(name, False):
+        built = "this torch is built without CUDA" if name == "cuda" and torch.version.cuda is None else "none was found"
+        there = ", ".join(device for device, is_there in usable.items() if is_there)
+        raise UserError(f"--device {name}: not usable on this machine ({built}); usable here: {there}")
+    return torch.device(name)
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """The type that convolutions compute in; `auto` takes the fastest that the device computes natively.
+
+    Raises:
+        UserError: the device cannot compute in that precision.
+    """
+    if device.type == "cuda":
+        native = ["bf16", "fp16"] if torch.cuda.is_bf16_supported(including_emulation=False) else ["fp16"]
+    elif device.type == "cpu":
+        capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        native = ["bf16"] if capable.get("avx512_bf16") or capable.get("amx_bf16") else []
+    else:
+        native = []
+    if name == "auto":
+        return PRECISIONS[[*native, "fp32"][0]]
+    if name != "fp32" and name not in native:
+        raise UserError(f"precision {name}: not native to {device.type} on this machine; use {' or '.join([*native, 'fp32'])}")
+    return PRECISIONS[name]

@@ -1,0 +1,164 @@
+"""The only place that knows ranges and layouts: uint8 (H, W, 3) outside, float (B, 3, H, W) in [-1, 1] inside."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageOps
+from torch import Tensor
+
+from cyclestyle.errors import UserError
+from cyclestyle.files import atomic_write
+
+# Registered by Pillow, yet not pictures that it decodes by itself: stubs, a video probe, and PostScript, which runs a program.
+_NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+
+class ImageError(UserError):
+    """A file that cannot be read as a picture."""
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Lower-case file suffixes, with the dot, of every format that Pillow decodes."""
+    registered = Image.registered_extensions()
+    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED)
+
+
+def writable_suffixes() -> frozenset[str]:
+    """The suffixes among `readable_suffixes` that RGB pictures can be written to."""
+    registered = Image.registered_extensions()
+    formats = {"BMP", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+    return frozenset(s for s in readable_suffixes() if registered[s] in formats and registered[s] in Image.SAVE)
+
+
+def find_images(folder: Path) -> list[Path]:
+    """All pictures below a folder, by suffix, sorted by their relative path; hidden files are passed over."""
+    suffixes = readable_suffixes()
+    found = [
+        Path(parent, name)
+        for parent, folders, names in os.walk(folder)
+        for name in names
+        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
+    ]
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read any picture as it is meant to be seen: EXIF rotation applied, transparency over white, 16 bit scaled to 8.
+
+    Returns:
+        uint8 (H, W, 3), RGB; of an animation the first frame.
+
+    Raises:
+        ImageError: the file is missing, not a picture, truncated, or larger than Pillow's safety limit.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.load()
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+    except FileNotFoundError:
+        raise ImageError(f"{path}: no such file") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{path}: not a picture, or a damaged one") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"{path}: refused as too large: {error}") from None
+    except MemoryError:
+        raise ImageError(f"{path}: too large for the memory of this machine") from None
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
+
+
+def resize_image(picture: np.ndarray, size: int, how: str) -> np.ndarray:
+    """Resize with Pillow's antialiased bicubic filter.
+
+    Args:
+        picture: uint8 (H, W, 3).
+        size: pixels of the short side (`how` is "short") or of both sides ("square"); unused for "none".
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    height, width = picture.shape[:2]
+    if how == "none":
+        return picture
+    scale = size / min(width, height)
+    target = (size, size) if how == "square" else (max(size, round(width * scale)), max(size, round(height * scale)))
+    if target == (width, height):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize(target, Image.Resampling.BICUBIC))
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Any mode to RGB: 16-bit and float grey scaled to 8 bit, transparency laid over white."""
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image).astype(np.float64)
+        if image.mode == "F":  # scanners write 0..1, others 0..255
+            grey = grey * 255 if np.nanmax(grey, initial=0) <= 1 else grey
+        else:
+            grey = grey / 257
+        grey = np.nan_to_num(grey).clip(0, 255).round().astype(np.uint8)
+        return Image.fromarray(grey).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        with_alpha = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return image.convert("RGB")
+
+
+def write_image(path: Path, picture: np.ndarray) -> None:
+    """Write uint8 (H, W, 3) in the format of the suffix, whole or not at all; JPEG and WebP at quality 95."""
+    options = {"quality": 95, "subsampling": 0} if path.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif") else {}
+    if path.suffix.lower() == ".webp":
+        options = {"quality": 95}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as file:
+        Image.fromarray(picture).save(file, format=Image.registered_extensions()[path.suffix.lower()], **options)
+
+
+def to_tensor(pictures: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(pictures))
+    if tensor.ndim == 3:
+        tensor = tensor[None]
+    return tensor.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+
+def to_uint8(tensor: Tensor) -> np.ndarray:
+    """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3)."""
+    scaled = tensor.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255)
+    return scaled.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+
+
+def grid(rows: list[list[np.ndarray]], titles: list[str], gap: int = 4) -> np.ndarray:
+    """Lay pictures of any sizes out in a titled table on white.
+
+    Args:
+        rows: uint8 (H, W, 3) pictures; every row has one for each title.
+
+    Returns:
+        uint8 (H', W', 3).
+    """
+    bar = 16
+    widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
+    heights = [max(picture.shape[0] for picture in row) for row in rows]
+    sheet = Image.new("RGB", (sum(widths) + gap * (len(widths) + 1), bar + sum(heights) + gap * (len(rows) + 1)), "white")
+    draw = ImageDraw.Draw(sheet)
+    left = gap
+    for column, title in enumerate(titles):
+        draw.text((left, 2), title, fill="black")
+        top = bar + gap
+        for row, height in zip(rows, heights, strict=True):
+            sheet.paste(Image.fromarray(row[column]), (left, top))
+            top += height + gap
+        left += widths[column] + gap
+    return np.asarray(sheet)
+
+
+def pad_to_multiple(picture: np.ndarray, stride: int, at_least: int = 32) -> np.ndarray:
+    """Extend to the right and below by reflection until both sides are multiples of `stride` and not under `at_least`.
+
+    Instance norm and reflection padding need some pixels to work with; the caller cuts the result back.
+    """
+    height, width = (-(-max(side, at_least) // stride) * stride for side in picture.shape[:2])
+    return np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="reflect")

@@ -1,0 +1,24 @@
+"""Loss terms by name; a new one is a function of a RoundTrip, a line in TERMS and a weight in config.py."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from cyclestyle.losses.adversarial import AdversarialLoss, Hinge, Lsgan, Vanilla
+from cyclestyle.losses.cycle import cycle
+from cyclestyle.losses.identity import identity
+from cyclestyle.roundtrip import RoundTrip
+
+
+class Term(NamedTuple):
+    """A loss term, and the pass of a RoundTrip (`rec`, `idt` or none) that must be computed for it."""
+
+    loss: Callable[[RoundTrip], Tensor]
+    needs: str | None = None
+
+
+TERMS = {"cycle": Term(cycle, needs="rec"), "identity": Term(identity, needs="idt")}
+ADVERSARIAL: dict[str, type[AdversarialLoss]] = {"lsgan": Lsgan, "hinge": Hinge, "vanilla": Vanilla}
+
+__all__ = ["ADVERSARIAL", "TERMS", "AdversarialLoss", "Term"]

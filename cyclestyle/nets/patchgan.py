@@ -1,0 +1,50 @@
+"""PatchGAN and pixel discriminators (Isola et al., arXiv:1611.07004, section 3.2.2)."""
+
+from torch import Tensor, nn
+
+from cyclestyle.nets.layers import make_norm
+
+
+class PatchDiscriminator(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> [(B, 1, h, w) logits], each of a patch; 3 layers see 70x70 pixels.
+
+    Args:
+        channels: of the first layer; doubled by each further one, up to eight times.
+        layers: strided layers after the first.
+        norm: see `make_norm`; the first and the last layer have none.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 3, norm: str = "instance") -> None:
+        super().__init__()
+        body: list[nn.Module] = [nn.Conv2d(3, channels, 4, stride=2, padding=1), nn.LeakyReLU(0.2, inplace=True)]
+        wide = channels
+        for layer in range(1, layers + 1):
+            narrow, wide = wide, channels * min(2**layer, 8)
+            stride = 2 if layer < layers else 1
+            body += [
+                nn.Conv2d(narrow, wide, 4, stride=stride, padding=1),
+                make_norm(norm, wide),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
+        self.body = nn.Sequential(*body, nn.Conv2d(wide, 1, 4, padding=1))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.body(x)]
+
+
+class PixelDiscriminator(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> [(B, 1, H, W) logits], each of one pixel's colour."""
+
+    def __init__(self, channels: int = 64, norm: str = "instance") -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, channels, 1),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(channels, 2 * channels, 1),
+            make_norm(norm, 2 * channels),
+            nn.LeakyReLU(0.2, inplace=True),
+            nn.Conv2d(2 * channels, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [self.body(x)]

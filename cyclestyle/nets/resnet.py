@@ -1,0 +1,62 @@
+"""ResNet generator (Johnson et al., arXiv:1603.08155, as in CycleGAN, arXiv:1703.10593, section 7.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from cyclestyle.nets.layers import make_norm
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, channels: int, norm: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            make_norm(norm, channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            make_norm(norm, channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class ResnetGenerator(nn.Module):
+    """(B, 3, H, W) in [-1, 1] -> the same; H and W are multiples of `stride`.
+
+    Args:
+        channels: of the first layer; doubled by each of the two strided ones.
+        blocks: residual blocks at a quarter of the resolution.
+        upsample: "transpose" (paper) or "resize" (nearest neighbour, then convolution: Odena et al. 2016).
+        norm: see `make_norm`.
+    """
+
+    stride = 4
+
+    def __init__(self, channels: int = 64, blocks: int = 9, upsample: str = "transpose", norm: str = "instance") -> None:
+        super().__init__()
+        c = channels
+        self.stem = _unit(nn.Conv2d(3, c, 7, padding=3, padding_mode="reflect"), norm)
+        self.down = nn.Sequential(
+            _unit(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1), norm),
+            _unit(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1), norm),
+        )
+        self.blocks = nn.Sequential(*[ResidualBlock(4 * c, norm) for _ in range(blocks)])
+        self.up = nn.Sequential(_up(4 * c, 2 * c, upsample, norm), _up(2 * c, c, upsample, norm))
+        self.head = nn.Conv2d(c, 3, 7, padding=3, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.up(self.blocks(self.down(self.stem(x))))
+        return torch.tanh(self.head(x).float())
+
+
+def _unit(conv: nn.Module, norm: str) -> nn.Sequential:
+    assert isinstance(conv.out_channels, int)
+    return nn.Sequential(conv, make_norm(norm, conv.out_channels), nn.ReLU(inplace=True))
+
+
+def _up(channels_in: int, channels_out: int, upsample: str, norm: str) -> nn.Module:
+    if upsample == "transpose":
+        return _unit(nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1), norm)
+    conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode="reflect")
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), _unit(conv, norm))

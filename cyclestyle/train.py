@@ -1,0 +1,67 @@
+"""The training command: `python train.py --config FILE [section.key=value ...]`."""
+
+import argparse
+import sys
+import textwrap
+from pathlib import Path
+
+from cyclestyle.commands import run_command
+from cyclestyle.config import Config, ConfigError, list_options, load_config
+from cyclestyle.data.layout import split_folder
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Train as the arguments say; returns the exit status."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str] | None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="train.py",
+        description="Train a CycleGAN between two folders of pictures.",
+        epilog=_options_text(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; not needed with --resume")
+    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: runs/NAME_OF_CONFIG)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder from its last checkpoint")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="set an option, over the file")
+    args = parser.parse_intermixed_args(argv)
+    config, run_dir = _read_config(parser, args)
+
+    from cyclestyle.training.loop import train  # imports torch: after everything that can be wrong without it
+
+    return train(config, run_dir, args.device, args.resume)
+
+
+def _read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Config, Path]:
+    if args.config is None and not args.resume:
+        parser.error("--config FILE is needed, such as --config configs/ink2photo.yaml")
+    if args.config is None and args.run_dir is None:
+        parser.error("--resume needs --run-dir DIR or --config FILE, to know which run")
+    run_dir = args.run_dir or Path("runs") / args.config.stem
+    kept = run_dir / "config.yaml"
+    if args.config is None and not kept.exists():
+        raise ConfigError(f"{run_dir}: holds no run to resume (no config.yaml); check --run-dir, or start one with --config")
+    config = load_config(args.config or kept, args.overrides)
+    for split in ("trainA", "trainB"):
+        split_folder(config.data, split)
+    return config, run_dir
+
+
+def _options_text() -> str:
+    """Every option of a configuration with its default and meaning."""
+    lines = ["options of a configuration, with their defaults:"]
+    section = ""
+    for name, default, meaning in list_options():
+        if name.split(".")[0] != section:
+            section = name.split(".")[0]
+            lines.append("")
+        lines.append(f"  {name}={default}")
+        lines += textwrap.wrap(meaning, 92, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""History of translated pictures for the discriminators (Shrivastava et al., arXiv:1612.07828, section 2.3)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class ImagePool:
+    """Keeps up to `size` pictures; once full, every second one asked for is an old one. Size 0 passes all through."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.images: list[Tensor] = []
+
+    def query(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        """Exchange new pictures (B, 3, H, W) for as many new or old ones; `rng` decides."""
+        images = images.detach()
+        if self.size == 0:
+            return images
+        chosen = []
+        for image in images.split(1):
+            if len(self.images) < self.size:
+                self.images.append(image.clone())
+                chosen.append(image)
+            elif rng.random() < 0.5:
+                index = int(rng.integers(self.size))
+                chosen.append(self.images[index])
+                self.images[index] = image.clone()
+            else:
+                chosen.append(image)
+        return torch.cat(chosen)
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        return {"images": self.images}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]], device: torch.device) -> None:
+        """Take the kept pictures over, the newest `size` of them."""
+        self.images = [image.to(device) for image in state["images"]][-self.size :] if self.size else []

@@ -1,0 +1,114 @@
+"""Everything that changes while training, with one state_dict: what is in it is what a resumed run goes on from."""
+
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cyclestyle.config import Config
+from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.training.ema import update_average
+from cyclestyle.training.pool import ImagePool
+
+
+class TrainState:
+    """Networks, optimisers, pools, moving average, and how far the run has come.
+
+    Attributes:
+        step: training steps done.
+        samples: training samples used, of each domain.
+        seconds: spent training, over all sittings.
+        sums: of every logged value since the last entry; `summed` says of how many steps.
+    """
+
+    def __init__(self, config: Config, device: torch.device, dtype: torch.dtype) -> None:
+        torch.manual_seed(config.seed)
+        train = config.train
+        self.model = CycleGAN(config.model).to(device)
+        self.generators, self.discriminators = self.model.generators, self.model.discriminators
+        self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None
+        betas = (train.beta1, train.beta2)
+        self.optim_g = torch.optim.Adam(self.generators.parameters(), lr=train.lr, betas=betas)
+        self.optim_d = torch.optim.Adam(self.discriminators.parameters(), lr=train.lr, betas=betas)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+        self.pools = {"disc_a": ImagePool(train.pool_size), "disc_b": ImagePool(train.pool_size)}
+        self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.sums: dict[str, Tensor] = {}
+        self.summed = 0
+        self._config, self._device = config, device
+
+    @property
+    def best_generators(self) -> torch.nn.ModuleDict:
+        """The generators to translate with: the moving average if there is one."""
+        return self.generators if self.average is None else self.average
+
+    def set_rate(self, factor: float) -> None:
+        """Set both learning rates to a share of `train.lr`."""
+        for optimiser in (self.optim_g, self.optim_d):
+            for group in optimiser.param_groups:
+                group["lr"] = self._config.train.lr * factor
+
+    def update(self, optimiser: torch.optim.Optimizer, losses: dict[str, Tensor]) -> None:
+        """One step of an optimiser down the sum of the losses."""
+        optimiser.zero_grad(set_to_none=True)
+        self.scaler.scale(torch.stack(list(losses.values())).sum()).backward()
+        self.scaler.step(optimiser)
+
+    def finish_step(self, values: dict[str, Tensor]) -> None:
+        """Count one step of `train.batch_size` samples: moving average, sums for the log."""
+        if self.average is not None:
+            update_average(self.average, self.generators, self._config.train.ema, self.step)
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, torch.zeros((), device=self._device)) + value.detach().float()
+        self.summed += 1
+        self.step += 1
+        self.samples += self._config.train.batch_size
+
+    def take_means(self) -> dict[str, float]:
+        """Means of the values of `finish_step` since the last call."""
+        means = {name: float(total) / self.summed for name, total in self.sums.items()}
+        self.sums, self.summed = {}, 0
+        return means
+
+    def is_finite(self) -> bool:
+        """Whether every weight is a number."""
+        return all(bool(p.isfinite().all()) for p in self.model.parameters())
+
+    def state_dict(self) -> dict[str, Any]:
+        best = self.best_generators
+        return {
+            "step": self.step,
+            "samples": self.samples,
+            "seconds": self.seconds,
+            "model": self.model.state_dict(),
+            "generators": {name: best[name].state_dict() for name in ("gen_ab", "gen_ba")},
+            "averaged": self.average is not None,
+            "optim_g": self.optim_g.state_dict(),
+            "optim_d": self.optim_d.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
+            "sums": self.sums,
+            "summed": self.summed,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state_dict()`. A moving average that is new to the run starts at the current weights."""
+        self.step, self.samples, self.seconds = state["step"], state["samples"], state["seconds"]
+        self.model.load_state_dict(state["model"])
+        if self.average is not None:
+            for name, net in self.average.items():
+                net.load_state_dict(state["generators"][name])
+        self.optim_g.load_state_dict(state["optim_g"])
+        self.optim_d.load_state_dict(state["optim_d"])
+        if self.scaler.is_enabled() and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        for name, pool in self.pools.items():
+            pool.load_state_dict(state["pools"][name], self._device)
+        self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
+        self.summed = state["summed"]
+
+    def random(self, *key: int) -> np.random.Generator:
+        """Random numbers that follow from the seed and the running sample number, so that none need be stored."""
+        return np.random.default_rng([self._config.seed, self.samples, *key])
