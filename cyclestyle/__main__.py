@@ -1,4 +1,4 @@
-"""The console command `cyclestyle`: each sub-command is a module, `cyclestyle translate` is `python -m cyclestyle.translate`."""
+"""The console command `cyclestyle`: `cyclestyle translate` is `python -m cyclestyle.translate`, and so on."""
 
 import sys
 from importlib import import_module

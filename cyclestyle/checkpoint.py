@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, read without running code, and they describe themselves.
 
-A run folder holds `checkpoints/step_XXXXXXXX.pt` (everything that training needs to go on), `checkpoints/latest.pt` (the
-newest of them) and `checkpoints/latest.safetensors` (the two generators alone, with their description).
+In the folder `checkpoints` of a run lie `step_XXXXXXXX.pt` (everything that training needs to go on), `latest.pt` (the
+newest of them) and `latest.safetensors` (the two generators alone, with their description).
 """
 
 import json
@@ -89,7 +89,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict) or "generators" not in content or "config" not in content:
         raise CheckpointError(f"{path}: not a checkpoint of cyclestyle")
     if content.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: format {content.get('format')} is not format {FORMAT}; use the version that wrote it")
+        raise CheckpointError(
+            f"{path}: format {content.get('format')} is not format {FORMAT}; use the version that wrote it"
+        )
     content["config"] = _config(content["config"], path)
     return content
 
@@ -106,14 +108,16 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
     paths = sorted(folder.glob("step_*.pt"), key=_step_of, reverse=True)
     if not paths and (folder / "latest.pt").exists():
         paths = [folder / "latest.pt"]
-    damaged = []
+    damaged: list[str] = []
     for path in paths:
         try:
             return path, read_checkpoint(path), damaged
         except CheckpointError as error:
             damaged.append(str(error))
     if damaged:
-        raise CheckpointError("\n".join(damaged) + f"\nno checkpoint in {folder} can be read; restore one or train anew")
+        raise CheckpointError(
+            "\n".join(damaged) + f"\nno checkpoint in {folder} can be read; restore one or train anew"
+        )
     return None
 
 
@@ -127,8 +131,10 @@ def read_model(path: Path) -> TrainedModel:
         candidates = [path / "checkpoints" / "latest.safetensors", path / "checkpoints" / "latest.pt"]
         path_or_none = next((c for c in candidates if c.exists()), None)
         if path_or_none is None:
-            raise CheckpointError(f"{path}: holds no checkpoints/latest.safetensors or latest.pt; "
-                                  "name a run folder that has been trained, or a model file")
+            raise CheckpointError(
+                f"{path}: holds no checkpoints/latest.safetensors or latest.pt; "
+                "name a run folder that has been trained, or a model file"
+            )
         path = path_or_none
     if path.suffix != ".safetensors":
         content = read_checkpoint(path, mmap=True)

@@ -7,11 +7,16 @@ from cyclestyle.errors import UserError
 
 
 def run_command(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
-    """Run a command; a UserError becomes its text on standard error and status 1, Ctrl-C status 130."""
+    """Run a command; a UserError, or a file that fails, becomes one line on standard error and status 1; Ctrl-C 130."""
     try:
         return command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -48,12 +48,17 @@ class DataConfig(Section):
         "short", description="short keeps the aspect ratio, square squashes, none leaves pictures as they are"
     )
     augment: Augment = Field(
-        Augment(), description="albumentations steps, one list or {A: [...], B: [...]}; 'crop_size' stands for its value"
+        Augment(),
+        description="albumentations steps, one list or {A: [...], B: [...]}; 'crop_size' stands for its value",
     )
     workers: int = Field(2, ge=0, description="threads that prepare pictures ahead; 0 prepares in the training loop")
-    cache_mb: int = Field(4096, ge=0, description="memory for decoded pictures, in MiB; what does not fit is read again")
+    cache_mb: int = Field(
+        4096, ge=0, description="memory for decoded pictures, in MiB; what does not fit is read again"
+    )
     min_size: int = Field(32, ge=1, description="pictures with a shorter side, in pixels, are refused as tiny")
-    on_bad_file: Literal["error", "skip"] = Field("error", description="unreadable pictures end the start, or are left out")
+    on_bad_file: Literal["error", "skip"] = Field(
+        "error", description="unreadable pictures end the start, or are left out"
+    )
 
     @field_validator("names")
     @classmethod
@@ -65,8 +70,10 @@ class DataConfig(Section):
     @model_validator(mode="after")
     def _crop_fits(self) -> DataConfig:
         if self.resize != "none" and self.crop_size > self.load_size:
-            raise ValueError(f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
-                             f"lower crop_size to {self.load_size // 4 * 4} or raise load_size")
+            raise ValueError(
+                f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
+                f"lower crop_size to {self.load_size // 4 * 4} or raise load_size"
+            )
         return self
 
 
@@ -128,11 +135,15 @@ class Weight(Section):
 class LossConfig(Section):
     adversarial: Literal["lsgan", "hinge", "vanilla"] = Field("lsgan", description="adversarial loss")
     cycle: Weight = Field(Weight(ab=10, ba=10), description="weight of L1(rec, real), or {ab: ..., ba: ...}")
-    identity: Weight = Field(Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings")
+    identity: Weight = Field(
+        Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings"
+    )
 
 
 class TrainConfig(Section):
-    n_epochs: int = Field(100, ge=0, description="epochs at the full learning rate; one epoch is the larger domain once")
+    n_epochs: int = Field(
+        100, ge=0, description="epochs at the full learning rate; one epoch is the larger domain once"
+    )
     n_epochs_decay: int = Field(100, ge=0, description="epochs in which the learning rate falls linearly to 0")
     max_steps: int | None = Field(None, ge=1, description="length of the run in steps, in place of epochs")
     decay_steps: int | None = Field(None, ge=0, description="how many of max_steps the decay takes (null: half)")
@@ -154,8 +165,9 @@ class TrainConfig(Section):
         if self.max_steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("n_epochs and n_epochs_decay are both 0: nothing to train; raise one or set max_steps")
         if self.decay_steps is not None and (self.max_steps is None or self.decay_steps > self.max_steps):
-            raise ValueError(f"decay_steps {self.decay_steps} needs a max_steps at least as large, "
-                             f"not {self.max_steps}")
+            raise ValueError(
+                f"decay_steps {self.decay_steps} needs a max_steps at least as large, not {self.max_steps}"
+            )
         return self
 
 
@@ -252,7 +264,9 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
         if below is None or isinstance(below, str):
             below = at[part] = {"name": below} if below else {}
         if not isinstance(below, dict):
-            raise ConfigError(f"command line: {name}: {'.'.join(key[:depth])} is {below!r} in the file; set that as a whole")
+            raise ConfigError(
+                f"command line: {name}: {'.'.join(key[:depth])} is {below!r} in the file; set that as a whole"
+            )
         at = below
     at[key[-1]] = value
     return key

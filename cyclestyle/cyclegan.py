@@ -1,6 +1,7 @@
 """CycleGAN (Zhu et al., arXiv:1703.10593): four networks and two losses; no optimiser, device or file."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ DIRECTIONS = ("ab", "ba")
 
 
 class CycleGAN(nn.Module):
-    """Generators `gen_ab` (A to B) and `gen_ba`; discriminators `disc_a` and `disc_b` of the real pictures of A and B."""
+    """Generators `gen_ab` (A to B), `gen_ba`; discriminators `disc_a`, `disc_b`, named after what is real to them."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -24,6 +25,12 @@ class CycleGAN(nn.Module):
         self.disc_a = _build("model.discriminator", DISCRIMINATORS, config.discriminator)
         self.disc_b = _build("model.discriminator", DISCRIMINATORS, config.discriminator)
         init_weights(self)
+
+    @property
+    def stride(self) -> int:
+        """Height and width of pictures must be multiples of it."""
+        stride: int = self.gen_ab.stride
+        return stride
 
     @property
     def generators(self) -> nn.ModuleDict:
@@ -36,16 +43,14 @@ class CycleGAN(nn.Module):
         return nn.ModuleDict({"disc_a": self.disc_a, "disc_b": self.disc_b})
 
 
-def make_generator(config: ModelConfig) -> nn.Module:
+def make_generator(config: ModelConfig) -> Any:
     """An untrained generator: (B, 3, H, W) in [-1, 1] -> the same."""
-    net: nn.Module = _build("model.generator", GENERATORS, config.generator)
-    return net
+    return _build("model.generator", GENERATORS, config.generator)
 
 
-def _build(kind: str, table: Mapping[str, type[nn.Module]], spec: Section) -> nn.Module:
+def _build(kind: str, table: Mapping[str, type[nn.Module]], spec: Section) -> Any:
     options = spec.model_dump()
-    net: nn.Module = build(kind, table, options.pop("name"), **options)
-    return net
+    return build(kind, table, options.pop("name"), **options)
 
 
 def needed_passes(weights: LossConfig) -> dict[str, set[str]]:
@@ -89,7 +94,7 @@ def round_trips(
 def generator_losses(
     discriminators: nn.ModuleDict, trips: Mapping[str, RoundTrip], weights: LossConfig
 ) -> dict[str, Tensor]:
-    """Weighted losses of the generators, `NAME_ab` and `NAME_ba`; their sum is minimised. Weight 0 leaves a term out."""
+    """Weighted losses of the generators, `NAME_ab` and `NAME_ba`, to be summed. Weight 0 leaves a term out."""
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses = {}
     for direction, trip in trips.items():

@@ -1,5 +1,7 @@
 """Which device and which precision to compute with."""
 
+from pathlib import Path
+
 import torch
 
 from cyclestyle.errors import UserError
@@ -18,7 +20,9 @@ def pick_device(name: str) -> torch.device:
     if name == "auto":
         name = next(device for device, there in usable.items() if there)
     if not usable.get(name, False):
-        built = "this torch is built without CUDA" if name == "cuda" and torch.version.cuda is None else "none was found"
+        built = (
+            "this torch is built without CUDA" if name == "cuda" and torch.version.cuda is None else "none was found"
+        )
         there = ", ".join(device for device, is_there in usable.items() if is_there)
         raise UserError(f"--device {name}: not usable on this machine ({built}); usable here: {there}")
     return torch.device(name)
@@ -40,5 +44,22 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
         return PRECISIONS[[*native, "fp32"][0]]
     if name != "fp32" and name not in native:
-        raise UserError(f"precision {name}: not native to {device.type} on this machine; use {' or '.join([*native, 'fp32'])}")
+        raise UserError(
+            f"precision {name}: not native to {device.type} on this machine; use {' or '.join([*native, 'fp32'])}"
+        )
     return PRECISIONS[name]
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that can still be allocated on the device, or None where that is not known."""
+    if device.type == "cuda":
+        return (
+            torch.cuda.mem_get_info(device)[0]
+            + torch.cuda.memory_reserved(device)
+            - torch.cuda.memory_allocated(device)
+        )
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)

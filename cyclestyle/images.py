@@ -11,7 +11,7 @@ from torch import Tensor
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
 
-# Registered by Pillow, yet not pictures that it decodes by itself: stubs, a video probe, and PostScript, which runs a program.
+# Registered by Pillow, yet not decoded by it: stubs, a video probe, and PostScript, which runs a program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
@@ -93,10 +93,10 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB: 16-bit and float grey scaled to 8 bit, transparency laid over white."""
     if image.mode.startswith(("I", "F")):
         grey = np.asarray(image).astype(np.float64)
-        if image.mode == "F":  # scanners write 0..1, others 0..255
-            grey = grey * 255 if np.nanmax(grey, initial=0) <= 1 else grey
-        else:
-            grey = grey / 257
+        full = 65535.0
+        if image.mode == "F":  # some programs write 0..1, others 0..255
+            full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
+        grey *= 255 / full
         grey = np.nan_to_num(grey).clip(0, 255).round().astype(np.uint8)
         return Image.fromarray(grey).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
@@ -142,7 +142,9 @@ def grid(rows: list[list[np.ndarray]], titles: list[str], gap: int = 4) -> np.nd
     bar = 16
     widths = [max(row[i].shape[1] for row in rows) for i in range(len(titles))]
     heights = [max(picture.shape[0] for picture in row) for row in rows]
-    sheet = Image.new("RGB", (sum(widths) + gap * (len(widths) + 1), bar + sum(heights) + gap * (len(rows) + 1)), "white")
+    sheet = Image.new(
+        "RGB", (sum(widths) + gap * (len(widths) + 1), bar + sum(heights) + gap * (len(rows) + 1)), "white"
+    )
     draw = ImageDraw.Draw(sheet)
     left = gap
     for column, title in enumerate(titles):

@@ -20,7 +20,11 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?[0-9]+", "-+0123456789"),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), [*_first.rstrip("\0"), ""] if _tag == "null" else list(_first))
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}",
+        re.compile(f"^(?:{_pattern})$"),
+        [*_first.rstrip("\0"), ""] if _tag == "null" else list(_first),
+    )
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
@@ -72,7 +76,9 @@ def _value(loader: _Loader, node: yaml.Node, key: tuple[Any, ...], lines: Lines,
             raise ValueError(f"{name}:{line}: {'.'.join(map(str, key))}: a key must be a word, not {part!r}")
         here = (*key, part)
         if part in mapping:
-            raise ValueError(f"{name}:{line}: {'.'.join(map(str, here))}: stands twice, first on line {lines[here]}; delete one")
+            raise ValueError(
+                f"{name}:{line}: {'.'.join(map(str, here))}: stands twice, first on line {lines[here]}; delete one"
+            )
         lines[here] = line
         mapping[part] = _value(loader, value_node, here, lines, name)
     return mapping

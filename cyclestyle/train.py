@@ -23,8 +23,12 @@ def _main(argv: list[str] | None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="YAML file of options; not needed with --resume")
-    parser.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: runs/NAME_OF_CONFIG)")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in the run folder from its last checkpoint")
+    parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="where the run is kept (default: runs/NAME_OF_CONFIG)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in the run folder from its last checkpoint"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="set an option, over the file")
     args = parser.parse_intermixed_args(argv)
@@ -43,7 +47,9 @@ def _read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> t
     run_dir = args.run_dir or Path("runs") / args.config.stem
     kept = run_dir / "config.yaml"
     if args.config is None and not kept.exists():
-        raise ConfigError(f"{run_dir}: holds no run to resume (no config.yaml); check --run-dir, or start one with --config")
+        raise ConfigError(
+            f"{run_dir}: holds no run to resume (no config.yaml); check --run-dir, or start one with --config"
+        )
     config = load_config(args.config or kept, args.overrides)
     for split in ("trainA", "trainB"):
         split_folder(config.data, split)

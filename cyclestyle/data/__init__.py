@@ -1,1 +1,1 @@
-"""Two folders of pictures that share no pairs, and what is made of them: checked files, samples, batches, drawn sets."""
+"""Two folders of pictures that share no pairs: checked, sampled, augmented, made into batches, or drawn."""

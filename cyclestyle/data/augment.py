@@ -45,8 +45,10 @@ class Pipeline:
         size = self._data.crop_size
         if not isinstance(result, np.ndarray) or result.shape != (size, size, 3) or result.dtype != np.uint8:
             made = _size(result) if isinstance(result, np.ndarray) else type(result).__name__
-            raise ConfigError(f"{self._key}: gives {made}, not uint8 {size}x{size} RGB; "
-                              "end with a crop to {height: crop_size, width: crop_size}")
+            raise ConfigError(
+                f"{self._key}: gives {made}, not uint8 {size}x{size} RGB; "
+                "end with a crop to {height: crop_size, width: crop_size}"
+            )
         return result
 
     def _compose(self) -> Any:

@@ -1,7 +1,7 @@
 """Batches, prepared ahead by threads: decoding, resizing and augmenting leave Python's lock for most of their time."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -13,7 +13,7 @@ from cyclestyle.images import to_tensor
 Batch = tuple[Tensor, Tensor]
 
 
-def batches(data: UnpairedData, first: int, batch_size: int, workers: int) -> Iterator[Batch]:
+def batches(data: UnpairedData, first: int, batch_size: int, workers: int) -> Generator[Batch, None, None]:
     """Batches of A and B from sample number `first` on, without end: float (B, 3, H, W) in [-1, 1] each.
 
     The number of workers changes the speed alone.

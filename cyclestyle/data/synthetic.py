@@ -117,7 +117,9 @@ def draw_ink(scene: Scene, rng: np.random.Generator) -> Array:
         dry = np.clip(_noise2(rng, n, 6, stretch=0.35) * 3 - 0.9, 0, 1)  # the brush skips over the grain
         ink = np.maximum(ink, inside * (0.55 * wash + shade * (0.45 + 0.55 * dry)))
         width = n / 150 * (0.8 + layer.depth) * (0.4 + 1.4 * _noise1(rng, n, 5))
-        line = np.exp(-(((rows - layer.top) / np.maximum(width, 0.5)) ** 2)) * np.clip(_noise1(rng, n, 6) * 3 - 0.5, 0.15, 1)
+        line = np.exp(-(((rows - layer.top) / np.maximum(width, 0.5)) ** 2)) * np.clip(
+            _noise1(rng, n, 6) * 3 - 0.5, 0.15, 1
+        )
         ink = np.maximum(ink, line * (0.35 + 0.6 * layer.depth))
     if scene.has_water:
         ink = np.maximum(ink, _ripples(rng, n, scene) * 0.3)
@@ -237,7 +239,9 @@ def _layer(
         x = np.linspace(0, 1, n)
         for _ in range(int(rng.integers(1, 4))):
             centre, width = rng.uniform(0, 1), rng.uniform(0.06, 0.2)
-            profile = np.maximum(profile, np.exp(-np.abs(x - centre) / width) * rng.uniform(0.7, 1.2) * (0.7 + 0.6 * profile))
+            profile = np.maximum(
+                profile, np.exp(-np.abs(x - centre) / width) * rng.uniform(0.7, 1.2) * (0.7 + 0.6 * profile)
+            )
     top = base - height * np.clip(profile, 0.05, 1.3)
     bumps = _noise2(rng, n, 6, stretch=0.5)
     across = np.gradient(bumps, axis=1) * n / 10

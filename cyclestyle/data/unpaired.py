@@ -47,7 +47,7 @@ class UnpairedData:
     """
 
     def __init__(self, config: DataConfig, seed: int) -> None:
-        self._config, self._seed = config, seed
+        self.config, self._seed = config, seed
         self._cache = _Cache(config.cache_mb * 2**20)
         self._pipelines = [
             Pipeline(steps, config, f"data.augment.{domain}")
@@ -81,31 +81,33 @@ class UnpairedData:
             return cached
         picture = read_image(path)
         height, width = picture.shape[:2]
-        if min(height, width) < self._config.min_size:
-            raise ImageError(f"{path}: tiny: {width}x{height} pixels, data.min_size is {self._config.min_size}")
-        picture = resize_image(picture, self._config.load_size, self._config.resize)
+        if min(height, width) < self.config.min_size:
+            raise ImageError(f"{path}: tiny: {width}x{height} pixels, data.min_size is {self.config.min_size}")
+        picture = resize_image(picture, self.config.load_size, self.config.resize)
         height, width = picture.shape[:2]
-        if min(height, width) < self._config.crop_size:
-            raise ImageError(f"{path}: {width}x{height} pixels, smaller than data.crop_size {self._config.crop_size}")
+        if min(height, width) < self.config.crop_size:
+            raise ImageError(f"{path}: {width}x{height} pixels, smaller than data.crop_size {self.config.crop_size}")
         self._cache.offer(path, picture)
         return picture
 
     def _check_files(self) -> None:
         everything = [path for paths in self.paths for path in paths]
-        with ThreadPoolExecutor(max(1, self._config.workers)) as pool:
+        with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
             results = pool.map(self._problem, everything)
             problems = list(tqdm(results, "checking files", len(everything), unit="file", disable=None, leave=False))
         bad = {path: problem for path, problem in zip(everything, problems, strict=True) if problem}
-        if bad and self._config.on_bad_file == "error":
+        if bad and self.config.on_bad_file == "error":
             lines = "\n".join(f"  {problem}" for problem in bad.values())
-            raise DataError(f"{len(bad)} of {len(everything)} training pictures cannot be used:\n{lines}\n"
-                            "mend or remove them, or leave them out with data.on_bad_file=skip")
+            raise DataError(
+                f"{len(bad)} of {len(everything)} training pictures cannot be used:\n{lines}\n"
+                "mend or remove them, or leave them out with data.on_bad_file=skip"
+            )
         self.skipped = list(bad.values())
         self.paths = [[path for path in paths if path not in bad] for paths in self.paths]
         for domain, paths in zip("AB", self.paths, strict=True):
             if len(paths) < 2:
                 left = f"{len(paths)} usable picture{'' if len(paths) == 1 else 's'}"
-                raise DataError(f"{self._config.root}/train{domain}: holds {left}; a domain needs at least 2")
+                raise DataError(f"{self.config.root}/train{domain}: holds {left}; a domain needs at least 2")
 
     def _problem(self, path: Path) -> str | None:
         try:
@@ -124,7 +126,9 @@ def list_pictures(config: DataConfig, split: str) -> list[Path]:
     folder = split_folder(config, split)
     paths = find_images(folder)
     if not paths:
-        raise DataError(f"{folder}: holds no pictures (looked for jpg, png, webp and other suffixes, also in subfolders)")
+        raise DataError(
+            f"{folder}: holds no pictures (looked for jpg, png, webp and other suffixes, also in subfolders)"
+        )
     return paths
 
 
@@ -135,7 +139,9 @@ def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]
         the split's name, and uint8 (H, W, 3) pictures of each domain, resized to load_size and cut in the middle to
         at most twice as long as wide.
     """
-    split = next((s for s in ("test", "val") if _has_pictures(config, f"{s}A") and _has_pictures(config, f"{s}B")), "train")
+    split = next(
+        (s for s in ("test", "val") if _has_pictures(config, f"{s}A") and _has_pictures(config, f"{s}B")), "train"
+    )
     chosen: list[list[np.ndarray]] = []
     for domain in "AB":
         pictures: list[np.ndarray] = []

@@ -33,7 +33,9 @@ class ResnetGenerator(nn.Module):
 
     stride = 4
 
-    def __init__(self, channels: int = 64, blocks: int = 9, upsample: str = "transpose", norm: str = "instance") -> None:
+    def __init__(
+        self, channels: int = 64, blocks: int = 9, upsample: str = "transpose", norm: str = "instance"
+    ) -> None:
         super().__init__()
         c = channels
         self.stem = _unit(nn.Conv2d(3, c, 7, padding=3, padding_mode="reflect"), norm)

@@ -1,4 +1,4 @@
-"""Moving average of weights, which translates better than the last weights of an adversarial game (arXiv:1806.04498)."""
+"""Moving average of weights: translates better than the last weights of an adversarial game (arXiv:1806.04498)."""
 
 import torch
 from torch import nn

@@ -6,12 +6,10 @@ import math
 import resource
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -20,12 +18,12 @@ from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
 from cyclestyle.config import Config, ConfigError
 from cyclestyle.cyclegan import discriminator_losses, generator_losses, needed_passes, round_trips
 from cyclestyle.data.loader import batches
-from cyclestyle.data.unpaired import UnpairedData, held_out
+from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import UserError
-from cyclestyle.images import grid, pad_to_multiple, to_tensor, to_uint8
-from cyclestyle.training.report import Report, start_logging
+from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
+from cyclestyle.training.samples import Samples
 from cyclestyle.training.schedule import rate_factor, total_steps
 from cyclestyle.training.state import TrainState
 
@@ -46,102 +44,95 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
     Raises:
         UserError: anything the user can mend, before training starts where it can be known.
     """
-    # Whatever can be wrong is found before anything is written.
-    device = pick_device(device_name)
-    dtype = pick_precision(config.train.precision, device)
-    folder = RunFolder(run_dir)
-    if not resume:
-        folder.check_empty()
-    state = TrainState(config, device, dtype)
-    _check_stride(config, state)
-    data = UnpairedData(config.data, config.seed)
-    split, examples = held_out(config.data, config.report.sample_count)
-    total = total_steps(config.train, data.epoch_length())
+    with contextlib.ExitStack() as stack:
+        # What can be wrong is found before anything is written.
+        device = pick_device(device_name)
+        dtype = pick_precision(config.train.precision, device)
+        folder = stack.enter_context(RunFolder(run_dir))
+        if not resume:
+            folder.check_empty()
+        state = TrainState(config, device, dtype)
+        _check_stride(config, state)
+        data = UnpairedData(config.data, config.seed)
+        samples = Samples(config)
+        total = total_steps(config.train, data.epoch_length())
 
-    # A new run, or the state of the old one.
-    handlers = start_logging(run_dir / "log.txt")
-    saved = folder.read_state(config) if resume else None
-    if saved is not None:
-        state.load_state_dict(saved)
-    elif config.train.init_from:
-        _start_from(config.train.init_from, state)
-    folder.write_config(config)
-    report = Report(run_dir, config, state.step)
-    counts = [len(paths) for paths in data.paths]
-    for line in data.skipped:
-        log.warning("left out: %s", line)
-    log.info("%s: %d %s and %d %s pictures, steps %d to %d, on %s in %s", run_dir, counts[0], config.data.names[0],
-             counts[1], config.data.names[1], state.step, total, device.type, str(dtype).removeprefix("torch."))
-    log.info("watch: tensorboard --logdir %s", run_dir)
+        # A new run, or the old one where it stood.
+        stack.enter_context(logging_to(run_dir / "log.txt"))
+        saved = folder.read_state(config) if resume else None
+        if saved is not None:
+            state.load_state_dict(saved)
+        elif config.train.init_from:
+            _start_from(config.train.init_from, state)
+        folder.write_config(config)
+        report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
+        _announce(data, state, total, f"{device.type} in {str(dtype).removeprefix('torch.')}", run_dir)
 
-    needs = needed_passes(config.loss)
-    loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
-    bar = tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True)
-    next_save = _next(state.step, config.train.save_every_steps)
-    clock, logged_at = time.perf_counter(), state.step
-    try:
-        with _stop_signals() as stopped:
-            while state.step < total and not stopped:
-                real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
-                state.set_rate(rate_factor(config.train, data.epoch_length(), state.step))
+        needs = needed_passes(config.loss)
+        loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
+        stack.enter_context(contextlib.closing(loader))
+        bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
+        stopped = stack.enter_context(_stop_signals())
+        next_save = _next(state.step, config.train.save_every_steps)
 
-                # Generators: translate, there and back, and fool the discriminators.
-                state.discriminators.requires_grad_(False)
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    trips = round_trips(state.generators, real_a, real_b, needs)
-                    losses = generator_losses(state.discriminators, trips, config.loss)
-                state.update(state.optim_g, losses)
+        while state.step < total and not stopped:
+            state.begin_step(rate_factor(config.train, data.epoch_length(), state.step))
+            real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
 
-                # Discriminators: tell real pictures from these and earlier translations.
-                state.discriminators.requires_grad_(True)
-                pictures = {
-                    "disc_a": (real_a, state.pools["disc_a"].query(trips["ba"].fake, state.random(0))),
-                    "disc_b": (real_b, state.pools["disc_b"].query(trips["ab"].fake, state.random(1))),
-                }
-                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                    losses_d, scores = discriminator_losses(state.discriminators, pictures, config.loss)
-                state.update(state.optim_d, losses_d)
+            # Generators: translate, there and back, and fool the discriminators.
+            state.discriminators.requires_grad_(False)
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                trips = round_trips(state.generators, real_a, real_b, needs)
+                losses = generator_losses(state.discriminators, trips, config.loss)
+            state.update(state.optim_g, losses)
 
-                state.scaler.update()
-                state.finish_step(_grouped("loss", {**losses, **losses_d}) | _grouped("score", scores))
-                bar.update()
+            # Discriminators: tell real pictures from these and earlier translations.
+            state.discriminators.requires_grad_(True)
+            pictures = {
+                "disc_a": (real_a, state.pools["disc_a"].query(trips["ba"].fake, state.random(0))),
+                "disc_b": (real_b, state.pools["disc_b"].query(trips["ab"].fake, state.random(1))),
+            }
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                losses_d, scores = discriminator_losses(state.discriminators, pictures, config.loss)
+            state.update(state.optim_d, losses_d)
 
-                # Tell, show, keep.
-                step = state.step
-                if step % config.report.log_every_steps == 0 or step == total:
-                    now = time.perf_counter()
-                    pace = (step - logged_at) * config.train.batch_size / (now - clock)
-                    state.seconds, clock, logged_at = state.seconds + now - clock, now, step
-                    _log_numbers(report, state, pace, step / total, run_dir)
-                if step % config.report.sample_every_steps == 0 or step == total:
-                    _draw_samples(report, state, examples, config.data.names, split, dtype)
-                if step >= next_save or step == total:
-                    next_save = _save(folder, config, state, step == total)
+            state.scaler.update()
+            state.finish_step(_grouped("loss", {**losses, **losses_d}) | _grouped("score", scores))
+            bar.update()
+
+            # Tell, show, keep.
+            last = state.step == total
+            if state.step % config.report.log_every_steps == 0 or last:
+                _log_numbers(report, state, state.step / total, run_dir)
+            if state.step % config.report.sample_every_steps == 0 or last:
+                report.pictures(state.step, samples.draw(state.best_generators, state.model.stride, dtype))
+            if state.step >= next_save or last:
+                next_save = _save(folder, config, state, must=last)
+
         if stopped:
             _save(folder, config, state, must=True)
-            log.info("stopped at step %d of %d and saved; go on with: --run-dir %s --resume", state.step, total, run_dir)
+            log.info("stopped at step %d of %d and saved; go on: --run-dir %s --resume", state.step, total, run_dir)
             return 128 + stopped[0]
-        log.info("complete: %d steps; translate with: python -m cyclestyle.translate %s PICTURES -o OUT", state.step, run_dir)
+        log.info("complete: %d steps; use it: python -m cyclestyle.translate %s PICTURES -o OUT", state.step, run_dir)
         return 0
-    except UserError as error:
-        log.error("%s", error)
-        raise
-    finally:
-        bar.close()
-        loader.close()
-        report.close()
-        folder.release()
-        for handler in handlers:
-            log.removeHandler(handler)
-            handler.close()
+
+
+def _announce(data: UnpairedData, state: TrainState, total: int, where: str, run_dir: Path) -> None:
+    for line in data.skipped:
+        log.warning("left out: %s", line)
+    (count_a, count_b), (name_a, name_b) = map(len, data.paths), data.config.names
+    log.info("%s: %d %s and %d %s pictures, on %s", run_dir, count_a, name_a, count_b, name_b, where)
+    log.info("steps %d to %d; watch: tensorboard --logdir %s", state.step, total, run_dir)
 
 
 def _check_stride(config: Config, state: TrainState) -> None:
-    stride = int(state.model.gen_ab.stride)
+    stride = state.model.stride
     size = config.data.crop_size
     if size % stride:
-        raise ConfigError(f"data.crop_size: {size} is not a multiple of {stride}, as generator "
-                          f"{config.model.generator.name} needs; nearest: {max(stride, round(size / stride) * stride)}")
+        raise ConfigError(
+            f"data.crop_size: {size} is not a multiple of {stride}, as generator "
+            f"{config.model.generator.name} needs; nearest: {max(stride, round(size / stride) * stride)}"
+        )
 
 
 def _start_from(path: str, state: TrainState) -> None:
@@ -152,7 +143,9 @@ def _start_from(path: str, state: TrainState) -> None:
                 net.load_state_dict(trained.generators[name])
     except (RuntimeError, KeyError):
         other = trained.config.model.generator
-        raise ConfigError(f"train.init_from: {trained.path} holds other generators ({other}); set model.generator alike") from None
+        raise ConfigError(
+            f"train.init_from: {trained.path} holds other generators ({other}); set model.generator alike"
+        ) from None
     log.info("generators start from %s (step %d)", trained.path, trained.step)
 
 
@@ -164,19 +157,21 @@ def _grouped(group: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
     return {f"{group}/{name}": value for name, value in values.items()}
 
 
-def _log_numbers(report: Report, state: TrainState, pace: float, share: float, run_dir: Path) -> None:
+def _log_numbers(report: Report, state: TrainState, share: float, run_dir: Path) -> None:
     """One entry; a loss that is no number ends the run before it can spoil a checkpoint."""
-    means = state.take_means()
+    means, steps, seconds = state.take_means()
     bad = [name for name, value in means.items() if not math.isfinite(value)]
     if bad:
-        raise UserError(f"{', '.join(bad)} is no longer a finite number near step {state.step}; the checkpoints in {run_dir} are "
-                        "from before. Resume with a lower train.lr, or with train.precision=fp32")
-    rate = state.optim_g.param_groups[0]["lr"]
-    train_values = {"learning_rate": rate, "pictures_per_second": pace, "memory_gib": _memory_gib(state)}
-    report.numbers(state.step, means | {f"train/{name}": value for name, value in train_values.items()})
-    left = state.seconds * (1 / share - 1)
+        raise UserError(
+            f"{', '.join(bad)} is no longer a finite number near step {state.step}; the checkpoints in {run_dir} are "
+            "from before. Resume with a lower train.lr, or with train.precision=fp32"
+        )
+    pace = steps * state.batch_size / seconds
+    values = {"learning_rate": state.rate, "pictures_per_second": pace, "memory_gib": _memory_gib(state)}
+    report.numbers(state.step, means | {f"train/{name}": value for name, value in values.items()})
+    left = tqdm.format_interval(state.seconds * (1 / share - 1))
     losses = "  ".join(f"{n.removeprefix('loss/')} {v:.3f}" for n, v in means.items() if n.startswith("loss/"))
-    log.debug("step %d (%.0f %%)  %s  %.2f pictures/s  %s left", state.step, 100 * share, losses, pace, tqdm.format_interval(left))
+    log.debug("step %d (%.0f %%)  %s  %.2f pictures/s  %s left", state.step, 100 * share, losses, pace, left)
 
 
 def _memory_gib(state: TrainState) -> float:
@@ -188,34 +183,13 @@ def _memory_gib(state: TrainState) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-@torch.no_grad()
-def _draw_samples(
-    report: Report, state: TrainState, examples: list[list[np.ndarray]], names: list[str], split: str, dtype: torch.dtype
-) -> None:
-    """Grids of real, fake, rec and idt, both ways, by the generators that translation would use."""
-    nets = state.best_generators
-    device = next(nets.parameters()).device
-    rows: dict[str, list[list[np.ndarray]]] = {"ab": [], "ba": []}
-    for a, b in zip(*examples, strict=False):
-        inputs = [to_tensor(pad_to_multiple(picture, int(state.model.gen_ab.stride))).to(device) for picture in (a, b)]
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            trips = round_trips(nets, *inputs, needs={"ab": {"rec", "idt"}, "ba": {"rec", "idt"}})
-        for direction, trip in trips.items():
-            real, example = (a, b) if direction == "ab" else (b, a)
-            made = [to_uint8(t)[0] for t in (trip.fake, trip.rec, trip.idt) if t is not None]
-            sizes = (real, real, example)
-            rows[direction].append([real, *(m[: s.shape[0], : s.shape[1]] for m, s in zip(made, sizes, strict=True))])
-    for direction, (source, target) in (("ab", names), ("ba", names[::-1])):
-        titles = [f"real {source} ({split})", f"fake {target}", f"rec {source}", f"idt: {target} to {target}"]
-        report.pictures(state.step, direction, grid(rows[direction], titles))
-    report.flush()
-
-
 def _save(folder: RunFolder, config: Config, state: TrainState, must: bool) -> int:
     """Write a checkpoint; returns the step of the next. A failure ends the run only if this one `must` succeed."""
     if not state.is_finite():
-        raise UserError(f"a weight is no longer a finite number at step {state.step}; the checkpoints in {folder.checkpoints} are "
-                        "from before. Resume with a lower train.lr, or with train.precision=fp32")
+        raise UserError(
+            f"a weight is no longer a finite number at step {state.step}; the checkpoints in {folder.checkpoints} are "
+            "from before. Resume with a lower train.lr, or with train.precision=fp32"
+        )
     try:
         path = save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
     except CheckpointError as error:

@@ -21,7 +21,7 @@ class RunFolderError(UserError):
 
 
 class RunFolder:
-    """Holds a run folder for this process until `release` or the end of the process, however it ends.
+    """Holds a run folder for this process while the `with` block or the process lasts, however it ends.
 
     Raises:
         RunFolderError: the folder cannot be written to, or another process holds it.
@@ -33,14 +33,19 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
         except OSError as error:
-            raise RunFolderError(f"{path}: cannot be used as a run folder: {error.strerror}; choose another --run-dir") from None
+            raise RunFolderError(
+                f"{path}: cannot be used as a run folder: {error.strerror}; choose another --run-dir"
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
             raise RunFolderError(f"{path}: in use by another process; choose another --run-dir") from None
 
-    def release(self) -> None:
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
         os.close(self._lock)
 
     def check_empty(self) -> None:
@@ -50,7 +55,9 @@ class RunFolder:
             RunFolderError: with what is in it.
         """
         if (self.path / "config.yaml").exists() or self.checkpoints.exists():
-            raise RunFolderError(f"{self.path}: holds a run already; go on with it by --resume, or choose another --run-dir")
+            raise RunFolderError(
+                f"{self.path}: holds a run already; go on with it by --resume, or choose another --run-dir"
+            )
         others = sorted(p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.startswith(".tmp-"))
         if others:
             raise RunFolderError(f"{self.path}: is not empty ({', '.join(others[:3])}); choose another --run-dir")
@@ -74,8 +81,10 @@ class RunFolder:
         changes = _differences(state["config"].model_dump(), config.model_dump())
         models = [name for name, _, _ in changes if name.startswith("model.")]
         if models:
-            raise RunFolderError(f"{self.path}: holds a run of other networks ({', '.join(models)} differ); choose another "
-                                 "--run-dir, or start from its generators with train.init_from")
+            raise RunFolderError(
+                f"{self.path}: holds a run of other networks ({', '.join(models)} differ); choose another "
+                "--run-dir, or start from its generators with train.init_from"
+            )
         for name, before, after in changes:
             log.info("changed since the checkpoint: %s: %s -> %s", name, before, after)
         return state

@@ -1,5 +1,6 @@
 """Everything that changes while training, with one state_dict: what is in it is what a resumed run goes on from."""
 
+import time
 from copy import deepcopy
 from typing import Any
 
@@ -20,7 +21,7 @@ class TrainState:
         step: training steps done.
         samples: training samples used, of each domain.
         seconds: spent training, over all sittings.
-        sums: of every logged value since the last entry; `summed` says of how many steps.
+        sums: of every logged value since the last entry, over `summed` steps that took `summed_seconds`.
     """
 
     def __init__(self, config: Config, device: torch.device, dtype: torch.dtype) -> None:
@@ -37,6 +38,8 @@ class TrainState:
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
+        self.summed_seconds = 0.0
+        self._began = 0.0
         self._config, self._device = config, device
 
     @property
@@ -44,8 +47,19 @@ class TrainState:
         """The generators to translate with: the moving average if there is one."""
         return self.generators if self.average is None else self.average
 
-    def set_rate(self, factor: float) -> None:
-        """Set both learning rates to a share of `train.lr`."""
+    @property
+    def batch_size(self) -> int:
+        """Pictures of each domain in a step."""
+        return self._config.train.batch_size
+
+    @property
+    def rate(self) -> float:
+        """The learning rate."""
+        return float(self.optim_g.param_groups[0]["lr"])
+
+    def begin_step(self, factor: float) -> None:
+        """Set both learning rates to a share of `train.lr`, and start the clock of the step."""
+        self._began = time.perf_counter()
         for optimiser in (self.optim_g, self.optim_d):
             for group in optimiser.param_groups:
                 group["lr"] = self._config.train.lr * factor
@@ -62,15 +76,19 @@ class TrainState:
             update_average(self.average, self.generators, self._config.train.ema, self.step)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=self._device)) + value.detach().float()
+        took = time.perf_counter() - self._began
+        self.seconds += took
+        self.summed_seconds += took
         self.summed += 1
         self.step += 1
-        self.samples += self._config.train.batch_size
+        self.samples += self.batch_size
 
-    def take_means(self) -> dict[str, float]:
-        """Means of the values of `finish_step` since the last call."""
+    def take_means(self) -> tuple[dict[str, float], int, float]:
+        """Means of the values of `finish_step` since the last call; over how many steps; seconds that these took."""
         means = {name: float(total) / self.summed for name, total in self.sums.items()}
-        self.sums, self.summed = {}, 0
-        return means
+        steps, seconds = self.summed, self.summed_seconds
+        self.sums, self.summed, self.summed_seconds = {}, 0, 0.0
+        return means, steps, seconds
 
     def is_finite(self) -> bool:
         """Whether every weight is a number."""
@@ -91,6 +109,7 @@ class TrainState:
             "pools": {name: pool.state_dict() for name, pool in self.pools.items()},
             "sums": self.sums,
             "summed": self.summed,
+            "summed_seconds": self.summed_seconds,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -107,7 +126,7 @@ class TrainState:
         for name, pool in self.pools.items():
             pool.load_state_dict(state["pools"][name], self._device)
         self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
-        self.summed = state["summed"]
+        self.summed, self.summed_seconds = state["summed"], state["summed_seconds"]
 
     def random(self, *key: int) -> np.random.Generator:
         """Random numbers that follow from the seed and the running sample number, so that none need be stored."""

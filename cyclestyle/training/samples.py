@@ -1,0 +1,51 @@
+"""Grids of the same held-out pictures, drawn again and again while a model learns."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cyclestyle.config import Config
+from cyclestyle.cyclegan import round_trips
+from cyclestyle.data.unpaired import held_out
+from cyclestyle.images import grid, pad_to_multiple, to_tensor, to_uint8
+
+BOTH = {"rec", "idt"}
+
+
+class Samples:
+    """The pictures that grids show: the first `report.sample_count` of the test (else val, else train) folders.
+
+    Attributes:
+        split: which folders they are from.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.split, self._pictures = held_out(config.data, config.report.sample_count)
+        self._names = config.data.names
+
+    @torch.no_grad()
+    def draw(self, generators: nn.ModuleDict, stride: int, dtype: torch.dtype) -> dict[str, np.ndarray]:
+        """A grid of real, fake, rec and idt for `ab` and `ba`, uint8 (H, W, 3) each."""
+        device = next(generators.parameters()).device
+        rows: dict[str, list[list[np.ndarray]]] = {"ab": [], "ba": []}
+        for a, b in zip(*self._pictures, strict=False):
+            real_a, real_b = (to_tensor(pad_to_multiple(picture, stride)).to(device) for picture in (a, b))
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
+            for direction, real, example in (("ab", a, b), ("ba", b, a)):
+                trip = trips[direction]
+                made = [to_uint8(tensor)[0] for tensor in (trip.fake, trip.rec, trip.idt) if tensor is not None]
+                cut = [m[: s.shape[0], : s.shape[1]] for m, s in zip(made, (real, real, example), strict=True)]
+                rows[direction].append([real, *cut])
+        grids = {}
+        for direction, (source, target) in (("ab", self._names), ("ba", self._names[::-1])):
+            titles = [f"{source} ({self.split})", f"to {target}", f"back to {source}", f"{target} to {target}"]
+            grids[direction] = grid(rows[direction], titles)
+        return grids
+
+
+def sample_path(folder: Path, step: int, direction: str) -> Path:
+    """Where the grid of `ab` or `ba` at a step is kept."""
+    return folder / f"{step:08d}_{'AtoB' if direction == 'ab' else 'BtoA'}.png"

@@ -1,0 +1,89 @@
+"""Which files to translate, and where each translation goes."""
+
+import glob
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from cyclestyle.errors import UserError
+from cyclestyle.images import find_images, writable_suffixes
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to translate."""
+
+    source: Path
+    target: Path
+
+
+def find_jobs(inputs: list[str], out: Path, overwrite: bool = False) -> list[Job]:
+    """Resolve files, folders (with all below them) and globs.
+
+    A translation has the name of its source, relative to the folder or to the part of the glob before its first
+    wildcard, and the suffix too if RGB pictures can be written in that format, else .png. With one input file, `out`
+    may be a file.
+
+    Raises:
+        UserError: an input does not exist or holds no picture, two would get one name, or a file would be overwritten.
+    """
+    found: dict[Path, Path] = {}
+    for text in inputs:
+        for source, name in _expand(text, out):
+            found.setdefault(source, name)
+    is_file = (
+        len(inputs) == 1
+        and Path(inputs[0]).is_file()
+        and out.suffix.lower() in writable_suffixes()
+        and not out.is_dir()
+    )
+    jobs = [Job(source, out if is_file else out / _writable(name)) for source, name in found.items()]
+    _check(jobs, overwrite)
+    return jobs
+
+
+def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        pictures = [p for p in find_images(path) if not p.resolve().is_relative_to(out.resolve())]
+        if not pictures:
+            raise UserError(f"{path}: this folder holds no pictures")
+        return [(p, p.relative_to(path)) for p in pictures]
+    if path.exists():
+        return [(path, Path(path.name))]
+    if not glob.has_magic(text):
+        raise UserError(f"{path}: no such file or folder")
+    start = Path(*_before_wildcard(path))
+    matches = [Path(m) for m in sorted(glob.glob(str(path), recursive=True)) if Path(m).is_file()]
+    if not matches:
+        raise UserError(f"{text}: no file matches")
+    return [(m, m.relative_to(start)) for m in matches]
+
+
+def _before_wildcard(path: Path) -> list[str]:
+    parts = list(path.parts)
+    return parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]
+
+
+def _writable(name: Path) -> Path:
+    return name if name.suffix.lower() in writable_suffixes() else name.with_suffix(".png")
+
+
+def _check(jobs: list[Job], overwrite: bool) -> None:
+    sources = {job.source.resolve() for job in jobs}
+    taken: dict[Path, Path] = {}
+    for job in jobs:
+        if job.target in taken:
+            raise UserError(
+                f"{job.source} and {taken[job.target]} would both become {job.target}; "
+                "translate them into different folders"
+            )
+        taken[job.target] = job.source
+        if job.target.resolve() in sources:
+            raise UserError(f"{job.target}: is an input and would be overwritten; choose another folder with -o")
+    there = [job.target for job in jobs if os.path.lexists(job.target)]
+    if there and not overwrite:
+        raise UserError(
+            f"{there[0]}: exists already ({len(there)} of {len(jobs)} would be overwritten); "
+            "choose another folder with -o, or add --overwrite"
+        )

@@ -1,0 +1,122 @@
+"""What users hold: a trained generator that takes and gives pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
+from cyclestyle.cyclegan import make_generator
+from cyclestyle.devices import free_memory, pick_device, pick_precision
+from cyclestyle.errors import UserError, choices
+from cyclestyle.images import pad_to_multiple, to_tensor, to_uint8
+
+DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
+
+
+class Translator:
+    """Translates uint8 (H, W, 3) RGB pictures of any size; the result has the same size.
+
+    Args:
+        model: of `read_model`; `Translator.load` takes a path.
+        direction: AtoB or BtoA.
+        device: auto, cpu, cuda or mps.
+        precision: auto, fp32, bf16 or fp16, of convolutions.
+
+    Attributes:
+        source, target: what the two domains are called.
+
+    Raises:
+        UserError: the direction, device or precision cannot be had, or the weights do not fit the description.
+    """
+
+    def __init__(
+        self, model: TrainedModel, direction: str = "AtoB", device: str = "auto", precision: str = "auto"
+    ) -> None:
+        if direction not in DIRECTIONS:
+            raise UserError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
+        names = model.config.data.names
+        self.source, self.target = names if direction == "AtoB" else names[::-1]
+        self.direction, self.model = direction, model
+        self.device = pick_device(device)
+        self.dtype = pick_precision(precision, self.device)
+        net = make_generator(model.config.model)
+        try:
+            net.load_state_dict(model.generators[DIRECTIONS[direction]])
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{model.path}: its weights do not fit its description: {error}") from None
+        self._net = net.to(self.device).eval().requires_grad_(False)
+        self._stride = net.stride
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        direction: str | None = None,
+        to: str | None = None,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> "Translator":
+        """Load a run folder, a checkpoint or a safetensors file.
+
+        Args:
+            direction: AtoB (the default) or BtoA.
+            to: the name of the domain to translate to, in place of a direction.
+
+        Raises:
+            UserError: nothing can be read there, or as the constructor.
+        """
+        model = read_model(Path(path))
+        names = model.config.data.names
+        if to is not None and direction is not None:
+            raise UserError("give either a direction or the domain to translate to, not both")
+        if to is not None:
+            if to not in names:
+                raise UserError(f"to: {model.path} has no domain '{to}'; {choices(to, names)}")
+            direction = "AtoB" if to == names[1] else "BtoA"
+        return cls(model, direction or "AtoB", device, precision)
+
+    def __call__(self, picture: np.ndarray) -> np.ndarray:
+        """Translate one picture, uint8 (H, W, 3) -> uint8 (H, W, 3)."""
+        return self.batch([picture])[0]
+
+    def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Translate pictures, uint8 (H, W, 3) each, in one pass for each size that occurs."""
+        padded = [pad_to_multiple(_checked(picture), self._stride) for picture in pictures]
+        results: list[np.ndarray | None] = [None] * len(pictures)
+        for shape in dict.fromkeys(p.shape for p in padded):
+            group = [i for i, p in enumerate(padded) if p.shape == shape]
+            translated = self._translate(np.stack([padded[i] for i in group]))
+            for i, result in zip(group, translated, strict=True):
+                height, width = pictures[i].shape[:2]
+                results[i] = result[:height, :width]
+        return [result for result in results if result is not None]
+
+    def padded_shape(self, picture: np.ndarray) -> tuple[int, ...]:
+        """The size that the network sees; pictures that share it go through it together."""
+        return pad_to_multiple(picture, self._stride).shape
+
+    @torch.inference_mode()
+    def _translate(self, pictures: np.ndarray) -> np.ndarray:
+        needed, free = self._memory_for(pictures), free_memory(self.device)
+        if free is not None and needed > free:
+            count, height, width = pictures.shape[:3]
+            raise UserError(
+                f"{count} x {width}x{height} pixels need about {needed / 2**30:.1f} GiB of memory and "
+                f"{free / 2**30:.1f} are free; use smaller pictures or a smaller batch"
+            )
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return to_uint8(self._net(to_tensor(pictures).to(self.device)))
+
+    def _memory_for(self, pictures: np.ndarray) -> int:
+        """Bytes that a pass takes at its peak: a few maps of the first layer's channels at full resolution."""
+        count, height, width = pictures.shape[:3]
+        channels = self.model.config.model.generator.channels
+        return count * height * width * channels * self.dtype.itemsize * 5
+
+
+def _checked(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise UserError(f"a picture is uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
+    return picture
