@@ -13,7 +13,7 @@ LAYERS = [
     {"errors", "strict_yaml", "files", "config", "images", "devices", "checkpoint", "roundtrip", "commands"},
     {"registry"},
     {"nets", "data"},
-    {"losses"},
+    {"losses", "metrics"},
     {"cyclegan"},
     {"training", "translate"},
     {"train", "demo", "__main__"},

@@ -1,22 +1,25 @@
 """Layers that the networks share."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Norm(nn.Module):
-    """Group normalisation without learned scale; with one channel a group it is instance norm (arXiv:1607.08022).
+class InstanceNorm(nn.Module):
+    """Instance normalisation without learned scale (arXiv:1607.08022); statistics are taken in fp32.
 
-    `F.group_norm` is used for both because it keeps channels_last and its gradients are right in every memory
-    layout, which `F.instance_norm` does not offer on the CPU. Statistics are taken in fp32.
+    In fp32 it rounds as `F.instance_norm`, and so as published implementations do. That function gives wrong gradients
+    on the CPU for a batch of one whose incoming gradient is channels_last (PyTorch 2.13 and 2.15), hence the guard; and
+    elsewhere `F.group_norm` with one channel a group, the same function, which is right in every layout and faster.
     """
 
-    def __init__(self, groups: int) -> None:
-        super().__init__()
-        self.groups = groups
-
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, self.groups)
+        if x.dtype == torch.float32 and x.is_contiguous():
+            normed = F.instance_norm(x)
+            if normed.requires_grad:
+                normed.register_hook(torch.Tensor.contiguous)
+            return normed
+        return F.group_norm(x, x.shape[1])
 
 
 def make_norm(name: str, channels: int) -> nn.Module:
@@ -24,11 +27,11 @@ def make_norm(name: str, channels: int) -> nn.Module:
     if name == "none":
         return nn.Identity()
     if name == "instance":
-        return Norm(channels)
+        return InstanceNorm()
     groups = max(1, channels // 16)
     while channels % groups:
         groups -= 1
-    return Norm(groups)
+    return nn.GroupNorm(groups, channels, affine=False)
 
 
 def init_weights(net: nn.Module) -> None:

@@ -1,0 +1,43 @@
+"""What tests share: a small drawn set, a configuration that trains in seconds, and the folder of real data."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclestyle.data.synthetic import write_set
+
+torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn set of 8 and 8 training pictures and 3 test pairs, 48 pixels."""
+    root = tmp_path_factory.mktemp("drawn") / "set"
+    write_set(root, count=8, size=48, seed=0, test_count=3)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny(drawn: Path) -> dict[str, Any]:
+    """A configuration, as plain values, whose steps take milliseconds."""
+    return {
+        "data": {"root": str(drawn), "names": ["ink", "photo"], "load_size": 40, "crop_size": 32, "workers": 1},
+        "model": {
+            "generator": {"channels": 4, "blocks": 1, "upsample": "resize"},
+            "discriminator": {"name": "patchgan", "channels": 4, "layers": 2},
+        },
+        "train": {"max_steps": 8, "save_every_steps": 3, "precision": "fp32", "pool_size": 3, "ema": 0.9},
+        "report": {"log_every_steps": 2, "sample_every_steps": 4, "sample_count": 2},
+    }
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real pictures that CYCLESTYLE_DATA names."""
+    folder = os.environ.get("CYCLESTYLE_DATA")
+    if not folder:
+        pytest.skip("CYCLESTYLE_DATA is not set")
+    return Path(folder)
