@@ -81,8 +81,8 @@ class ResnetOptions(Section):
     name: Literal["resnet"] = Field("resnet", description="ResNet generator of Johnson et al. (arXiv:1603.08155)")
     channels: int = Field(64, ge=1, description="channels of the first layer")
     blocks: int = Field(9, ge=1, le=64, description="residual blocks; the paper takes 6 at 128 pixels, 9 from 256 on")
-    upsample: Literal["transpose", "resize"] = Field(
-        "transpose", description="transposed convolution, or nearest-neighbour resize and convolution (no checkerboard)"
+    upsample: Literal["transpose", "resize", "bilinear"] = Field(
+        "transpose", description="transposed convolution, or nearest-neighbour or bilinear resize and a convolution"
     )
     norm: Literal["instance", "group", "none"] = Field(
         "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"

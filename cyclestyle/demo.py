@@ -20,10 +20,10 @@ def main(argv: list[str] | None = None) -> int:
 def _main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m cyclestyle.demo",
-        description="Draw ink paintings and photographs, train a CycleGAN on them, translate test pictures and compare.",
+        description="Draw ink paintings and photographs, train on them, translate test pictures and compare.",
     )
-    parser.add_argument("-o", "--out", type=Path, help="new folder (default: runs/demo, or the next free)")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="set an option, as in train.py")
+    parser.add_argument("-o", "--out", type=Path, help="default: runs/demo, or the next free")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="as in train.py")
     args = parser.parse_intermixed_args(argv)
     out = args.out or _next_free(Path("runs/demo"))
     if out.exists():

@@ -27,7 +27,8 @@ class ResnetGenerator(nn.Module):
     Args:
         channels: of the first layer; doubled by each of the two strided ones.
         blocks: residual blocks at a quarter of the resolution.
-        upsample: "transpose" (paper) or "resize" (nearest neighbour, then convolution: Odena et al. 2016).
+        upsample: "transpose" (paper), or "resize" (nearest neighbour) or "bilinear", each followed by a convolution, which
+            cures the checkerboard (Odena et al. 2016, doi:10.23915/distill.00003).
         norm: see `make_norm`.
     """
 
@@ -61,4 +62,5 @@ def _up(channels_in: int, channels_out: int, upsample: str, norm: str) -> nn.Mod
     if upsample == "transpose":
         return _unit(nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1), norm)
     conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode="reflect")
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), _unit(conv, norm))
+    mode = "nearest" if upsample == "resize" else "bilinear"
+    return nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), _unit(conv, norm))

@@ -1,0 +1,155 @@
+"""Checkpoints: atomic, self-describing, read safely; damage is named and never hides what is intact."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cyclestyle import checkpoint
+from cyclestyle.checkpoint import CheckpointError, newest_intact, read_checkpoint, read_model, save_checkpoint
+from cyclestyle.config import Config, check_config
+from cyclestyle.training.state import TrainState
+from tests.helpers import differing
+
+
+@pytest.fixture
+def config(tiny: dict[str, Any]) -> Config:
+    return check_config(tiny)
+
+
+@pytest.fixture
+def state(config: Config) -> dict[str, Any]:
+    return TrainState(config, torch.device("cpu"), torch.float32).state_dict()
+
+
+def at(state: dict[str, Any], step: int) -> dict[str, Any]:
+    return {**state, "step": step}
+
+
+def test_a_checkpoint_reads_back_bit_by_bit_with_its_config(
+    tmp_path: Path, config: Config, state: dict[str, Any]
+) -> None:
+    path = save_checkpoint(tmp_path, config, at(state, 7), keep_last=2)
+    content = read_checkpoint(path)
+    assert content["config"] == config
+    assert differing({key: content[key] for key in state}, at(state, 7)) == []
+    assert read_checkpoint(tmp_path / "latest.pt")["step"] == 7
+
+
+def test_the_last_ones_are_kept(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
+    for step in (5, 10, 100, 99999999, 123456789):
+        save_checkpoint(tmp_path, config, at(state, step), keep_last=2)
+    names = sorted(p.name for p in tmp_path.glob("*.pt"))
+    assert names == ["latest.pt", "step_123456789.pt", "step_99999999.pt"]
+    assert read_checkpoint(tmp_path / "latest.pt")["step"] == 123456789
+
+
+@pytest.mark.parametrize("where", ["run", "pt", "safetensors"])
+def test_a_model_is_read_from_a_run_a_checkpoint_or_safetensors(
+    tmp_path: Path, config: Config, state: dict[str, Any], where: str
+) -> None:
+    save_checkpoint(tmp_path / "checkpoints", config, at(state, 7), keep_last=2)
+    paths = {
+        "run": tmp_path,
+        "pt": tmp_path / "checkpoints/latest.pt",
+        "safetensors": tmp_path / "checkpoints/latest.safetensors",
+    }
+    model = read_model(paths[where])
+    assert (model.step, model.config) == (7, config)
+    assert differing(model.generators, {n: dict(s) for n, s in state["generators"].items()}) == []
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("write failed")])
+def test_a_failed_save_keeps_the_previous_checkpoint_and_leaves_nothing(
+    tmp_path: Path, config: Config, state: dict[str, Any], error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_checkpoint(tmp_path, config, at(state, 1), keep_last=1)
+    before = sorted(p.name for p in tmp_path.iterdir())
+
+    def half(content: object, file: Any) -> None:
+        file.write(b"half of it")
+        raise error
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(CheckpointError, match=r"step_00000002.pt: could not be written: (No space|write failed)"):
+        save_checkpoint(tmp_path, config, at(state, 2), keep_last=1)
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+    assert read_checkpoint(tmp_path / "latest.pt")["step"] == 1
+
+
+def test_latest_is_a_copy_where_links_are_not_possible(
+    tmp_path: Path, config: Config, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_link)
+    save_checkpoint(tmp_path, config, at(state, 3), keep_last=1)
+    assert read_checkpoint(tmp_path / "latest.pt")["step"] == 3
+
+
+def test_a_checkpoint_cut_in_half_is_named_and_the_one_before_is_found(
+    tmp_path: Path, config: Config, state: dict[str, Any]
+) -> None:
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, config, at(state, step), keep_last=2)
+    os.truncate(path, path.stat().st_size // 2)
+    with pytest.raises(CheckpointError, match=r"step_00000002.pt: damaged"):
+        read_checkpoint(path)
+    found = newest_intact(tmp_path)
+    assert found is not None
+    good, content, damaged = found
+    assert (good.name, content["step"], len(damaged)) == ("step_00000001.pt", 1, 1)
+    os.truncate(good, 10)
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
+        newest_intact(tmp_path)
+
+
+def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
+    assert newest_intact(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.pt", None, "no such file"),
+        ("a.pt", b"text", "damaged, or not a checkpoint"),
+        ("a.pt", {"weights": 1}, "not a checkpoint of cyclestyle"),
+        ("a.pt", {"format": 99, "generators": {}, "config": {}}, "format 99 is not format"),
+        ("a.pt", {"format": 1, "generators": {}, "config": {"sead": 1}}, "sead: unknown key"),
+        ("a.safetensors", None, "no such file"),
+        ("a.safetensors", b"text", "damaged, or not a model"),
+        ("a.safetensors", "foreign", "was not written by cyclestyle"),
+    ],
+)
+def test_what_is_no_model_is_named(tmp_path: Path, name: str, content: Any, expected: str) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif isinstance(content, dict):
+        torch.save(content, path)
+    elif content == "foreign":
+        save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=expected) as caught:
+        read_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"holds no checkpoints/latest.safetensors or latest.pt"):
+        read_model(tmp_path)
+
+
+def test_reading_runs_no_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"generators": Evil(), "config": {}}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError):
+        checkpoint.read_checkpoint(tmp_path / "a.pt")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,118 @@
+"""Configurations: what is accepted, and the line that each mistake gets."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cyclestyle.config import ConfigError, check_config, list_options, load_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_shipped_configs_are_valid_and_short(path: Path) -> None:
+    load_config(path)
+    assert 10 <= len(path.read_text().splitlines()) <= 40
+
+
+def test_defaults_are_those_of_the_paper() -> None:
+    config = load_config(None)
+    assert (config.loss.cycle.ab, config.loss.identity.ba, config.loss.adversarial) == (10, 5, "lsgan")
+    assert (config.train.lr, config.train.beta1, config.train.beta2) == (2e-4, 0.5, 0.999)
+    assert (config.train.n_epochs, config.train.n_epochs_decay, config.train.pool_size) == (100, 100, 50)
+    assert (config.data.load_size, config.data.crop_size, config.train.batch_size) == (286, 256, 1)
+    assert (config.model.generator.blocks, config.model.generator.upsample) == (9, "transpose")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("data:\n  crop_sise: 3", ":2: data.crop_sise: unknown key; did you mean 'crop_size'?"),
+        ("trian: {}", ":1: trian: unknown key; did you mean 'train'?"),
+        ("train:\n  crop_size: 8", ":2: train.crop_size: unknown key; did you mean data.crop_size?"),
+        ("train:\n  n_epochs: ten", ":2: train.n_epochs: must be a whole number, not 'ten'"),
+        ("train:\n\n  lr: fast", ":3: train.lr: must be a valid number, not 'fast'"),
+        (
+            "train:\n  n_epochs: -1",
+            ":2: train.n_epochs: must be greater than or equal to 0, not -1; nearest accepted: 0",
+        ),
+        ("train: {precision: bf61}", ":1: train.precision: 'bf61' is not a choice; did you mean 'bf16'?"),
+        ("model:\n  discriminator: pxel", ":2: model.discriminator: 'pxel' is not a choice; did you mean 'pixel'?"),
+        ("model:\n  discriminator: {name: pixel, layers: 3}", ":2: model.discriminator.layers: unknown key"),
+        ("model:\n  generator:\n    bloks: 6", ":3: model.generator.bloks: unknown key; did you mean 'blocks'?"),
+        ("loss:\n  cycle: {ab: 1}", ":2: loss.cycle.ba: is missing here"),
+        ("seed: true", ":1: seed: must be a whole number, not True"),
+        ("seed: 1\nseed: 2", ":2: seed: stands twice, first on line 1"),
+        ("data: [", "not valid YAML"),
+        ("- 1", "a configuration holds sections"),
+        ("data:\n  names: [ink, ink]", ":2: data.names: must be two different names"),
+        ("data:\n  crop_size: 300", "crop_size 300 is larger than load_size 286"),
+        ("train: {n_epochs: 0, n_epochs_decay: 0}", "nothing to train"),
+        ("train: {decay_steps: 5}", "decay_steps 5 needs a max_steps"),
+        ("train: 3", ":1: train: must be a section with keys, not 3"),
+        ("train: {lr: .inf}", ":1: train.lr: must be a valid number, not '.inf'"),
+    ],
+)
+def test_each_mistake_is_one_line_with_its_place(tmp_path: Path, text: str, expected: str) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert expected in str(caught.value)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_mistake_of_a_file_is_listed(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: x\ntrain:\n  lr: y\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert [line.split(": ")[1] for line in str(caught.value).splitlines()] == ["seed", "train.lr"]
+
+
+def test_numbers_and_words_are_read_as_people_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("seed: 010\ntrain: {lr: 2e-4}\ndata: {names: [no, on]}\nmodel: {discriminator: pixel}\n")
+    config = load_config(path)
+    assert (config.seed, config.train.lr, config.data.names) == (10, 2e-4, ["no", "on"])
+    assert config.model.discriminator.name == "pixel"
+
+
+def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("train: {lr: 1e-3}\nmodel: {discriminator: pixel}\n")
+    config = load_config(
+        path, ["train.lr=3e-4", "model.discriminator.channels=8", "data.names=[ink, photo]", "loss.cycle=2"]
+    )
+    assert (config.train.lr, config.model.discriminator.channels, config.loss.cycle.ba) == (3e-4, 8, 2)
+    for override, expected in [
+        ("train.lr=fast", "command line: train.lr: must be"),
+        ("train.lr", "is not section.key=value"),
+        ("train.lr.x=3", "train.lr is 0.001 in the file"),
+        ("data.names=[", "command line: data.names"),
+    ]:
+        with pytest.raises(ConfigError, match="command line") as caught:
+            load_config(path, [override])
+        assert expected in str(caught.value)
+
+
+def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
+    config = load_config(None, ["train.lr=1e-05", "data.root=x", "loss.identity={ab: 1, ba: 0}"])
+    path = tmp_path / "c.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump()))
+    assert load_config(path) == config
+    assert check_config(config.model_dump()) == config
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
+        load_config("nowhere.yaml")
+
+
+def test_every_option_has_a_meaning() -> None:
+    assert all(meaning for _, _, meaning in list_options())
+    assert {"data.root", "model.generator.blocks", "loss.cycle", "train.n_epochs_decay", "seed"} <= {
+        n for n, _, _ in list_options()
+    }

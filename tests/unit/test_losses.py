@@ -1,0 +1,107 @@
+"""Losses against values worked out by hand, and terms of weight 0, which cost nothing."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from cyclestyle.config import load_config
+from cyclestyle.cyclegan import CycleGAN, discriminator_losses, generator_losses, needed_passes, round_trips
+from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.roundtrip import RoundTrip
+
+REAL = [torch.tensor([[2.0, 0.0]])]
+FAKE = [torch.tensor([[-1.0, 0.5]])]
+
+
+@pytest.mark.parametrize(
+    ("name", "generator", "discriminator"),
+    [
+        ("lsgan", (4 + 0.25) / 2, ((1 + 1) / 2 + (1 + 0.25) / 2) / 2),
+        ("hinge", 0.25, ((0 + 1) / 2 + (0 + 1.5) / 2) / 2),
+        (
+            "vanilla",
+            (math.log1p(math.e) + math.log1p(math.exp(-0.5))) / 2,
+            ((math.log1p(math.exp(-2)) + math.log(2)) / 2 + (math.log1p(math.exp(-1)) + math.log1p(math.exp(0.5))) / 2)
+            / 2,
+        ),
+    ],
+)
+def test_adversarial_losses(name: str, generator: float, discriminator: float) -> None:
+    loss = ADVERSARIAL[name]()
+    assert float(loss.generator(FAKE)) == pytest.approx(generator, rel=1e-5)
+    assert float(loss.discriminator(REAL, FAKE)) == pytest.approx(discriminator, rel=1e-5)
+
+
+def test_scales_of_a_discriminator_count_alike() -> None:
+    loss = ADVERSARIAL["lsgan"]()
+    assert float(loss.generator([torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 8, 8)])) == 0.5
+
+
+def test_cycle_and_identity_are_mean_absolute_differences() -> None:
+    real, example = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
+    trip = RoundTrip(real, example, fake=real, rec=real + 0.25, idt=example - 0.5)
+    assert float(TERMS["cycle"].loss(trip)) == 0.25
+    assert float(TERMS["identity"].loss(trip)) == 0.5
+
+
+class Counting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return x
+
+
+@pytest.mark.parametrize(
+    ("overrides", "calls"),
+    [([], 6), (["loss.identity=0"], 4), (["loss.identity=0", "loss.cycle=0"], 2), (["loss.cycle={ab: 1, ba: 0}"], 5)],
+)
+def test_a_term_of_weight_0_costs_no_pass(overrides: list[str], calls: int) -> None:
+    weights = load_config(None, overrides).loss
+    nets = nn.ModuleDict({"gen_ab": Counting(), "gen_ba": Counting()})
+    x = torch.zeros(1, 3, 8, 8)
+    trips = round_trips(nets, x, x, needed_passes(weights))
+    assert sum(net.calls for net in nets.values()) == calls  # type: ignore[misc]
+    discs = nn.ModuleDict({name: nn.Sequential() for name in ("disc_a", "disc_b")})
+    for name in discs:
+        discs[name].forward = lambda x: [x.mean(1)]  # type: ignore[method-assign]
+    names = generator_losses(discs, trips, weights).keys()
+    assert {"adversarial_ab", "adversarial_ba"} <= names
+    assert ("identity_ab" in names) == (weights.identity.ab > 0)
+    assert ("cycle_ba" in names) == (weights.cycle.ba > 0)
+
+
+def test_directions_look_at_their_own_discriminator_and_pictures() -> None:
+    model = CycleGAN(
+        load_config(
+            None, ["model.generator.channels=2", "model.generator.blocks=1", "model.discriminator.channels=2"]
+        ).model
+    )
+    a, b = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+    trips = round_trips(model.generators, a, b, {"ab": {"rec", "idt"}, "ba": {"rec", "idt"}})
+    for direction, there, back, real, example in (
+        ("ab", model.gen_ab, model.gen_ba, a, b),
+        ("ba", model.gen_ba, model.gen_ab, b, a),
+    ):
+        trip = trips[direction]
+        assert torch.equal(trip.fake, there(real))
+        assert trip.rec is not None
+        assert trip.idt is not None
+        assert torch.equal(trip.rec, back(there(real)))
+        assert torch.equal(trip.idt, there(example))
+    weights = load_config(None).loss
+    losses = generator_losses(model.discriminators, trips, weights)
+    lsgan = ADVERSARIAL["lsgan"]()
+    assert torch.equal(losses["adversarial_ab"], lsgan.generator(model.disc_b(trips["ab"].fake)))
+    assert torch.equal(losses["adversarial_ba"], lsgan.generator(model.disc_a(trips["ba"].fake)))
+    pair = {"disc_a": (a, trips["ba"].fake), "disc_b": (b, trips["ab"].fake)}
+    loss, scores = discriminator_losses(model.discriminators, pair, weights)
+    by_hand = lsgan.discriminator(model.disc_a(a), model.disc_a(trips["ba"].fake))
+    assert torch.allclose(loss["disc_a"], by_hand)
+    assert torch.allclose(scores["disc_b_real"], model.disc_b(b)[0].mean())
+    sum(loss.values()).backward()  # type: ignore[union-attr]
+    assert all(p.grad is None for p in model.generators.parameters())

@@ -1,0 +1,125 @@
+"""Networks: sizes, parameter counts, gradients in every layout, and options that agree with the configuration."""
+
+import inspect
+from typing import Any, get_args
+
+import pytest
+import torch
+from torch import nn
+
+from cyclestyle.config import ModelConfig
+from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
+from cyclestyle.nets.layers import make_norm
+
+LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
+
+
+def count(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def test_default_networks_have_the_size_of_the_paper() -> None:
+    assert count(GENERATORS["resnet"]()) == 11_378_179
+    assert count(DISCRIMINATORS["patchgan"]()) == 2_764_737
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
+@pytest.mark.parametrize("norm", ["instance", "group", "none"])
+def test_generators_keep_size_and_range(name: str, upsample: str, norm: str) -> None:
+    net = GENERATORS[name](channels=8, blocks=1, upsample=upsample, norm=norm)
+    out = net(torch.rand(2, 3, 3 * net.stride + net.stride * 6, 8 * net.stride) * 2 - 1)
+    assert out.shape == (2, 3, 9 * net.stride, 8 * net.stride)
+    assert out.abs().max() <= 1
+    assert out.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("layers", "size"), [(1, 16), (2, 34), (3, 70), (4, 142)])
+def test_a_patch_logit_sees_as_many_pixels_as_stated(layers: int, size: int) -> None:
+    net = DISCRIMINATORS["patchgan"](channels=4, layers=layers, norm="none")
+    picture = torch.zeros(1, 3, 512, 512, requires_grad=True)
+    [logits] = net(picture)
+    middle = logits.shape[-1] // 2
+    logits[0, 0, middle, middle].backward()
+    assert picture.grad is not None
+    seen = picture.grad.abs().sum((0, 1)).nonzero()
+    assert (seen.max(0).values - seen.min(0).values + 1).tolist() == [size, size]
+
+
+def test_a_pixel_logit_sees_one_pixel() -> None:
+    net = DISCRIMINATORS["pixel"](channels=4, norm="none")
+    picture = torch.zeros(1, 3, 8, 8, requires_grad=True)
+    [logits] = net(picture)
+    logits[0, 0, 3, 5].backward()
+    assert picture.grad is not None
+    assert picture.grad.abs().sum((0, 1)).nonzero().tolist() == [[3, 5]]
+
+
+@pytest.mark.parametrize("name", ["instance", "group"])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("gradient_layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_norm_and_its_gradient_equal_float64(
+    name: str, batch: int, layout: str, gradient_layout: str, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(batch, 32, 9, 11).to(dtype)
+    g = torch.randn(batch, 32, 9, 11).to(dtype)
+    results = []
+    for kind, x_layout, g_layout in ((dtype, layout, gradient_layout), (torch.float64, "nchw", "nchw")):
+        leaf = x.to(kind, memory_format=LAYOUTS[x_layout], copy=True).requires_grad_()
+        out = (
+            make_norm(name, 32)(leaf)
+            if kind == dtype
+            else nn.functional.group_norm(leaf, 32 if name == "instance" else 2)
+        )
+        out.backward(g.to(kind, memory_format=LAYOUTS[g_layout]))
+        assert leaf.grad is not None
+        results += [out.detach().double(), leaf.grad.double()]
+    tolerance = 1e-5 if dtype == torch.float32 else 0.05
+    assert (results[0] - results[2]).abs().max() < tolerance
+    assert (results[1] - results[3]).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_generator_gradients_equal_float64(batch: int, layout: str) -> None:
+    torch.manual_seed(0)
+    net = GENERATORS["resnet"](channels=4, blocks=2)
+    init_weights(net)
+    exact = GENERATORS["resnet"](channels=4, blocks=2).double()
+    exact.load_state_dict(net.state_dict())
+    net.to(memory_format=LAYOUTS[layout])
+    x = torch.rand(batch, 3, 32, 32) * 2 - 1
+    net(x.contiguous(memory_format=LAYOUTS[layout])).square().mean().backward()
+    exact(x.double()).square().mean().backward()
+    for (name, p), q in zip(net.named_parameters(), exact.parameters(), strict=True):
+        if p.ndim == 4:  # biases before a norm have no gradient but noise
+            assert p.grad is not None
+            assert q.grad is not None
+            assert (p.grad - q.grad).norm() < 1e-3 * q.grad.norm(), name
+
+
+def test_weights_start_as_in_the_paper() -> None:
+    net = GENERATORS["resnet"](channels=32, blocks=1)
+    init_weights(net)
+    weights = torch.cat([p.detach().flatten() for p in net.parameters() if p.ndim == 4])
+    assert float(weights.std()) == pytest.approx(0.02, rel=0.02)
+    assert weights.mean().abs() < 1e-3
+    assert all(bool((p == 0).all()) for p in net.parameters() if p.ndim == 1)
+
+
+def spec_of(table: dict[str, Any], field: str) -> list[tuple[str, Any]]:
+    annotation = ModelConfig.model_fields[field].annotation
+    specs = {t.model_fields["name"].default: t for t in (get_args(annotation) or (annotation,))}
+    assert specs.keys() == table.keys()
+    return [(name, specs[name]) for name in table]
+
+
+@pytest.mark.parametrize(("table", "field"), [(GENERATORS, "generator"), (DISCRIMINATORS, "discriminator")])
+def test_options_in_the_configuration_are_the_keywords_of_the_class(table: dict[str, Any], field: str) -> None:
+    for name, spec in spec_of(table, field):
+        keywords = {p.name: p.default for p in inspect.signature(table[name]).parameters.values()}
+        options = {key: f.default for key, f in spec.model_fields.items() if key != "name"}
+        assert options == keywords

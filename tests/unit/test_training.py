@@ -1,0 +1,182 @@
+"""Parts of training: pool, moving average, schedule, state, report, run folder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from cyclestyle.config import TrainConfig, check_config
+from cyclestyle.training.ema import update_average
+from cyclestyle.training.pool import ImagePool
+from cyclestyle.training.report import Report
+from cyclestyle.training.run_folder import RunFolder, RunFolderError
+from cyclestyle.training.schedule import rate_factor, total_steps
+from cyclestyle.training.state import TrainState
+from tests.helpers import differing, merged
+
+
+def test_a_pool_passes_all_through_until_full_then_half_are_old() -> None:
+    pool, rng = ImagePool(10), np.random.default_rng(0)
+    given = [torch.full((1, 3, 2, 2), float(i)) for i in range(1010)]
+    taken = [pool.query(image, rng) for image in given]
+    assert all(torch.equal(a, b) for a, b in zip(given[:10], taken[:10], strict=True))
+    old = sum(not torch.equal(a, b) for a, b in zip(given[10:], taken[10:], strict=True))
+    assert 450 < old < 550
+    assert len(pool.images) == 10
+
+
+def test_a_pool_of_size_0_keeps_nothing() -> None:
+    pool, image = ImagePool(0), torch.zeros(2, 3, 2, 2)
+    assert torch.equal(pool.query(image, np.random.default_rng(0)), image)
+    assert pool.images == []
+
+
+def test_the_average_moves_by_its_decay_and_faster_at_first() -> None:
+    average, current = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    for step, kept in ((0, 0.1), (8, 0.5), (10**6, 0.99)):
+        with torch.no_grad():
+            average.weight.fill_(1.0)
+            current.weight.fill_(0.0)
+        update_average(average, current, 0.99, step)
+        assert average.weight.detach().item() == pytest.approx(kept)
+
+
+def rates(steps: int, epoch_length: int = 10, **options: Any) -> list[float]:
+    train = TrainConfig.model_validate(options)
+    assert total_steps(train, epoch_length) == steps
+    return [rate_factor(train, epoch_length, step) for step in range(steps)]
+
+
+def test_the_rate_is_constant_then_falls_linearly_to_nearly_0_in_epochs() -> None:
+    factors = rates(40, n_epochs=2, n_epochs_decay=2)
+    assert factors[:20] == [1.0] * 20
+    assert np.allclose(np.diff(factors[19:]), -1 / 21)
+    assert factors[-1] == pytest.approx(1 / 21)
+
+
+def test_the_length_can_be_given_in_steps() -> None:
+    assert rates(10, max_steps=10)[:5] == [1.0] * 5
+    assert rates(10, max_steps=10, decay_steps=0) == [1.0] * 10
+    assert rates(10, max_steps=10, decay_steps=2)[7:] == pytest.approx([1, 2 / 3, 1 / 3])
+
+
+def test_batches_shorten_an_epoch() -> None:
+    rates(10, n_epochs=1, n_epochs_decay=3, batch_size=4)
+
+
+def state_after(config: Any, steps: int) -> TrainState:
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    torch.manual_seed(1)
+    for _ in range(steps):
+        state.begin_step(1.0)
+        x = torch.rand(1, 3, 32, 32) * 2 - 1
+        loss = {"a": state.model.gen_ab(x).square().mean() + state.model.gen_ba(x).square().mean()}
+        state.update(state.optim_g, loss)
+        state.update(state.optim_d, {"d": state.model.disc_a(x)[0].square().mean()})
+        state.pools["disc_a"].query(x, state.random(0))
+        state.finish_step(loss)
+    return state
+
+
+def test_a_state_comes_back_whole(tiny: dict[str, Any]) -> None:
+    config = check_config(tiny)
+    state = state_after(config, 3)
+    other = TrainState(config, torch.device("cpu"), torch.float32)
+    assert differing(state.state_dict(), other.state_dict())
+    other.load_state_dict(state.state_dict())
+    assert differing(state.state_dict(), other.state_dict()) == []
+    assert other.step == 3
+
+
+def test_the_average_is_what_translation_gets_and_is_apart_from_the_networks(tiny: dict[str, Any]) -> None:
+    state = state_after(check_config(tiny), 3)
+    assert state.average is not None
+    assert differing(state.state_dict()["generators"]["gen_ab"], state.model.gen_ab.state_dict())
+    plain = state_after(check_config(merged(tiny, {"train": {"ema": 0.0}})), 3)
+    assert differing(plain.state_dict()["generators"]["gen_ab"], plain.model.gen_ab.state_dict()) == []
+
+
+def board(run_dir: Path) -> EventAccumulator:
+    events = EventAccumulator(str(run_dir / "tensorboard"))
+    events.Reload()
+    return events
+
+
+def steps_of(run_dir: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def fill(report: Report, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        report.numbers(step, {"loss/x": step / 2})
+        report.pictures(step, {"ab": np.zeros((4, 4, 3), np.uint8), "ba": np.ones((4, 4, 3), np.uint8)})
+
+
+def test_a_report_that_goes_on_from_a_step_holds_each_step_once(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    config = check_config(tiny)
+    report = Report(tmp_path, config, 0)
+    fill(report, 1, 5)
+    report.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')  # killed while writing
+    report = Report(tmp_path, config, 3)
+    fill(report, 4, 6)
+    report.close()
+    assert steps_of(tmp_path) == [1, 2, 3, 4, 5, 6]
+    assert [(e.step, e.value) for e in board(tmp_path).Scalars("loss/x")] == [(n, n / 2) for n in range(1, 7)]
+    assert len(list((tmp_path / "samples").iterdir())) == 12
+    assert "samples/ink to photo" in board(tmp_path).Tags()["images"]
+
+
+def test_a_deleted_board_is_drawn_again(tmp_path: Path, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    report = Report(tmp_path, check_config(tiny), 0)
+    fill(report, 1, 2)
+    shutil.rmtree(tmp_path / "tensorboard")
+    fill(report, 3, 4)
+    report.close()
+    assert [e.step for e in board(tmp_path).Scalars("loss/x")] == [1, 2, 3, 4]
+
+
+def test_entries_wait_while_the_disk_is_full(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(tmp_path, check_config(tiny), 0)
+    fill(report, 1, 1)
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cyclestyle.training.report._append", full)
+        report.numbers(2, {"loss/x": 1.0})
+    assert steps_of(tmp_path) == [1]
+    report.numbers(3, {"loss/x": 1.5})
+    report.close()
+    assert steps_of(tmp_path) == [1, 2, 3]
+
+
+def test_the_story_page_and_the_config_are_on_the_board(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    Report(tmp_path, check_config(tiny), 0).close()
+    tags = board(tmp_path).Tags()["tensors"]
+    assert "custom_scalars__config__" in tags
+    assert "config/text_summary" in tags
+
+
+def test_a_run_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "r"), pytest.raises(RunFolderError, match="in use by another process"):
+        RunFolder(tmp_path / "r")
+    with RunFolder(tmp_path / "r"):
+        pass
+
+
+@pytest.mark.parametrize(("there", "expected"), [("config.yaml", "holds a run already"), ("mine.txt", "is not empty")])
+def test_a_folder_with_something_in_it_takes_no_new_run(tmp_path: Path, there: str, expected: str) -> None:
+    (tmp_path / there).write_text("")
+    with RunFolder(tmp_path) as folder, pytest.raises(RunFolderError, match=expected):
+        folder.check_empty()
