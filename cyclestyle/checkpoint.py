@@ -82,9 +82,9 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except Exception as error:  # torch raises many kinds on damaged files
+    except (PermissionError, IsADirectoryError) as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except Exception as error:  # torch raises many kinds on damaged files, OSError among them
         raise CheckpointError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
     if not isinstance(content, dict) or "generators" not in content or "config" not in content:
         raise CheckpointError(f"{path}: not a checkpoint of cyclestyle")

@@ -9,7 +9,8 @@ import torch
 
 from cyclestyle.data.synthetic import write_set
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)  # the networks of tests are too small to share
+os.environ["OMP_NUM_THREADS"] = "1"  # in the commands that tests start, too
 
 
 @pytest.fixture(scope="session")

@@ -27,8 +27,8 @@ class ResnetGenerator(nn.Module):
     Args:
         channels: of the first layer; doubled by each of the two strided ones.
         blocks: residual blocks at a quarter of the resolution.
-        upsample: "transpose" (paper), or "resize" (nearest neighbour) or "bilinear", each followed by a convolution, which
-            cures the checkerboard (Odena et al. 2016, doi:10.23915/distill.00003).
+        upsample: "transpose" (paper), or "resize" (nearest neighbour) or "bilinear", each followed by a convolution,
+            which cures the checkerboard (Odena et al. 2016, doi:10.23915/distill.00003).
         norm: see `make_norm`.
     """
 

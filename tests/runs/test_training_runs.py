@@ -1,0 +1,291 @@
+"""Whole training runs: killed and resumed to the last bit, stopped, continued, refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from cyclestyle.checkpoint import CheckpointError, read_checkpoint
+from cyclestyle.config import check_config
+from cyclestyle.errors import UserError
+from cyclestyle.training import loop, run_folder
+from cyclestyle.training.loop import train
+from tests.helpers import differing, merged
+
+ROOT = Path(__file__).parents[2]
+TIMES = ("seconds", "summed_seconds", "version")
+
+
+def run(values: dict[str, Any], run_dir: Path, resume: bool = False, **changes: Any) -> int:
+    return train(check_config(merged(values, changes)), run_dir, "cpu", resume)
+
+
+def final(run_dir: Path) -> dict[str, Any]:
+    return read_checkpoint(run_dir / "checkpoints" / "latest.pt")
+
+
+def metrics(run_dir: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k.startswith(("step", "loss", "score"))} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def straight(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 8 steps that was never stopped."""
+    run_dir = tmp_path_factory.mktemp("straight") / "run"
+    assert run(tiny, run_dir) == 0
+    return run_dir
+
+
+def assert_same_end(run_dir: Path, straight: Path) -> None:
+    a, b = final(run_dir), final(straight)
+    assert a["step"] == b["step"]
+    for content in (a, b):
+        content.pop("config")
+    assert differing(a, b, ignore=TIMES) == []
+    assert metrics(run_dir) == metrics(straight)
+
+
+def test_a_run_folder_holds_what_is_promised(straight: Path) -> None:
+    names = {p.relative_to(straight).as_posix() for p in straight.rglob("*") if p.is_file()}
+    assert {
+        "config.yaml",
+        "metrics.jsonl",
+        "log.txt",
+        "checkpoints/latest.pt",
+        "checkpoints/latest.safetensors",
+    } <= names
+    assert {f"samples/0000000{n}_{d}.png" for n in (4, 8) for d in ("AtoB", "BtoA")} <= names
+    assert [line["step"] for line in metrics(straight)] == [2, 4, 6, 8]
+    expected = {f"loss/{t}_{d}" for t in ("adversarial", "cycle", "identity") for d in ("ab", "ba")}
+    expected |= {"loss/disc_a", "loss/disc_b"} | {f"score/disc_{d}_{k}" for d in "ab" for k in ("real", "fake")}
+    line = json.loads((straight / "metrics.jsonl").read_text().splitlines()[0])
+    assert line.keys() - {"step", "time"} == expected | {
+        "train/learning_rate", "train/pictures_per_second", "train/memory_gib"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_workers_change_no_bit(tiny: dict[str, Any], straight: Path, tmp_path: Path, workers: int) -> None:
+    assert run(tiny, tmp_path / "run", data={"workers": workers}) == 0
+    assert_same_end(tmp_path / "run", straight)
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_goes_on_to_the_same_bit(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path, step: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SIGTERM in any step: saved there, status 143."""
+    real = loop.generator_losses
+
+    def stop_at(*args: Any) -> Any:
+        stop_at.calls += 1  # type: ignore[attr-defined]
+        if stop_at.calls == step:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args)
+
+    stop_at.calls = 0  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "generator_losses", stop_at)
+        assert run(tiny, tmp_path / "run", data={"workers": workers}) == 143
+    assert final(tmp_path / "run")["step"] == step
+    assert run(tiny, tmp_path / "run", resume=True) == 0
+    assert_same_end(tmp_path / "run", straight)
+
+
+def command(values: dict[str, Any], folder: Path, *more: str) -> list[str]:
+    config = folder / "config-of-test.yaml"
+    config.write_text(yaml.safe_dump(values))
+    return [
+        sys.executable,
+        str(ROOT / "train.py"),
+        "--config",
+        str(config),
+        "--run-dir",
+        str(folder / "run"),
+        "--device",
+        "cpu",
+        *more,
+    ]
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
+    end = time.monotonic() + 90
+    while not condition():
+        assert process.poll() is None, f"ended early: {process.communicate()}"
+        assert time.monotonic() < end
+        time.sleep(0.002)
+
+
+def start(words: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("moment", "delay"), [("config.yaml", 0.0), ("metrics.jsonl", 0.1), ("checkpoints/latest.pt", 0.0)]
+)
+def test_a_killed_run_goes_on_to_the_same_bit(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path, moment: str, delay: float
+) -> None:
+    """SIGKILL soon after a file appears: before the first entry, before the first checkpoint, and after one."""
+    slow = merged(tiny, {"train": {"max_steps": 8}})
+    process = start(command(slow, tmp_path))
+    wait_for((tmp_path / "run" / moment).exists, process)
+    time.sleep(delay)
+    process.kill()
+    process.communicate()
+    again = subprocess.run(command(slow, tmp_path, "--resume"), capture_output=True, text=True, cwd=ROOT)
+    assert again.returncode == 0, again.stderr
+    assert_same_end(tmp_path / "run", straight)
+
+
+def test_ctrl_c_saves_and_a_run_in_use_is_refused(tiny: dict[str, Any], tmp_path: Path) -> None:
+    long = merged(tiny, {"train": {"max_steps": 100000, "save_every_steps": 100000}})
+    process = start(command(long, tmp_path))
+    wait_for((tmp_path / "run" / "metrics.jsonl").exists, process)
+    with pytest.raises(run_folder.RunFolderError, match="in use by another process"):
+        run(long, tmp_path / "run", resume=True)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped at step" in err
+    assert out == ""
+    assert final(tmp_path / "run")["step"] > 0
+
+
+def test_a_finished_run_is_complete_and_takes_more_steps(tiny: dict[str, Any], straight: Path, tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
+    assert run(tiny, run_dir, resume=True) == 0
+    assert final(run_dir)["step"] == 8
+    assert run(tiny, run_dir, resume=True, train={"max_steps": 10}) == 0
+    assert final(run_dir)["step"] == 10
+    assert [line["step"] for line in metrics(run_dir)] == [2, 4, 6, 8, 10]
+
+
+def test_a_new_run_takes_no_folder_of_another(tiny: dict[str, Any], straight: Path) -> None:
+    before = final(straight)
+    with pytest.raises(UserError, match=r"holds a run already; go on with it by --resume"):
+        run(tiny, straight)
+    with pytest.raises(UserError, match=r"holds a run of other networks \(model.generator.channels differ\)"):
+        run(tiny, straight, resume=True, model={"generator": {"channels": 8}})
+    assert differing(before, final(straight)) == []
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over(tiny: dict[str, Any], straight: Path, tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
+    for name in ("step_00000008.pt", "latest.pt"):
+        os.truncate(run_dir / "checkpoints" / name, 5000)
+    assert run(tiny, run_dir, resume=True) == 0
+    assert_same_end(run_dir, straight)
+    assert "step_00000008.pt: damaged" in (run_dir / "log.txt").read_text()
+
+
+def test_a_disk_that_is_full_for_a_while_loses_nothing(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.save_checkpoint, []
+
+    def full_at_first(*args: Any) -> Path:
+        calls.append(args)
+        if len(calls) == 1:
+            raise CheckpointError("step_00000003.pt: could not be written: No space left on device")
+        return real(*args)
+
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_first)
+    assert run(tiny, tmp_path / "run") == 0
+    assert len(calls) == 3
+    assert_same_end(tmp_path / "run", straight)
+    assert "No space left on device; earlier checkpoints are intact" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = loop.generator_losses, []
+
+    def poisoned(*args: Any) -> Any:
+        calls.append(args)
+        losses = real(*args)
+        return {name: value * (float("nan") if len(calls) == 5 else 1) for name, value in losses.items()}
+
+    monkeypatch.setattr(loop, "generator_losses", poisoned)
+    with pytest.raises(UserError, match="is no longer a finite number"):
+        run(tiny, tmp_path / "run")
+    assert final(tmp_path / "run")["step"] == 3
+    assert all(torch.isfinite(p).all() for net in final(tmp_path / "run")["generators"].values() for p in net.values())
+
+
+def test_a_run_starts_from_the_generators_of_another(tiny: dict[str, Any], straight: Path, tmp_path: Path) -> None:
+    still = {"lr": 1e-30, "max_steps": 1, "init_from": str(straight)}
+    assert run(tiny, tmp_path / "run", train=still) == 0
+    a, b = final(straight)["generators"], final(tmp_path / "run")["generators"]
+    assert differing(a, b) == []
+    with pytest.raises(UserError, match=r"train.init_from: .* holds other generators"):
+        run(tiny, tmp_path / "other", train=still, model={"generator": {"channels": 8}})
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"discriminator": {"name": "pixel", "channels": 4}, "generator": {"channels": 4, "blocks": 1}},
+        {"generator": {"channels": 4, "blocks": 2, "upsample": "transpose", "norm": "group"}},
+    ],
+    ids=["pixel", "group"],
+)
+@pytest.mark.parametrize("adversarial", ["hinge", "vanilla"])
+def test_every_kind_of_network_and_loss_trains(
+    tiny: dict[str, Any], tmp_path: Path, precision: str, model: dict[str, Any], adversarial: str
+) -> None:
+    values = {**tiny, "model": model, "loss": {"adversarial": adversarial}}
+    capable = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    if precision == "bf16" and not capable.get("avx512_bf16"):
+        pytest.skip("this CPU does not compute bf16")
+    assert run(values, tmp_path / "run", train={"max_steps": 2, "precision": precision, "batch_size": 2}) == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"data": {"crop_size": 30}},
+            "data.crop_size: 30 is not a multiple of 4, as generator resnet needs; nearest: 32",
+        ),
+        ({"train": {"precision": "fp16"}}, "precision fp16: not native to cpu on this machine; use"),
+        ({"train": {"init_from": "nowhere"}}, "nowhere: no such file"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_written(
+    tiny: dict[str, Any], tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(UserError, match=expected):
+        run(tiny, tmp_path / "run", **changes)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
+def test_a_device_that_is_not_there_is_named(tiny: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--device cuda: not usable on this machine .*; usable here: cpu"):
+        train(check_config(tiny), tmp_path / "run", "cuda")
+
+
+def test_a_folder_without_write_permission_is_named(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(run_folder.os, "open", refuse)  # the owner of this process may be root, who may write anywhere
+    with pytest.raises(UserError, match="cannot be used as a run folder: Permission denied; choose another --run-dir"):
+        run(tiny, tmp_path / "run")

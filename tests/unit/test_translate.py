@@ -1,0 +1,144 @@
+"""Translation in Python: any size, exactly the same size out, and which file goes where."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import cyclestyle
+from cyclestyle.checkpoint import save_checkpoint
+from cyclestyle.config import check_config
+from cyclestyle.errors import UserError
+from cyclestyle.images import to_tensor, to_uint8
+from cyclestyle.training.state import TrainState
+from cyclestyle.translate import translator as translator_module
+from cyclestyle.translate.sources import find_jobs
+
+
+@pytest.fixture(scope="module")
+def state(tiny: dict[str, Any]) -> TrainState:
+    return TrainState(check_config(tiny), torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny: dict[str, Any], state: TrainState, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    save_checkpoint(folder / "checkpoints", check_config(tiny), state.state_dict(), keep_last=1)
+    return folder
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 255, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 41), (64, 64), (200, 33)])
+def test_any_size_comes_out_exactly_the_same(run_dir: Path, size: tuple[int, int]) -> None:
+    result = cyclestyle.Translator.load(run_dir)(noise(*size))
+    assert result.shape == (*size, 3)
+    assert result.dtype == np.uint8
+
+
+@pytest.mark.parametrize(("direction", "net"), [("AtoB", "gen_ab"), ("BtoA", "gen_ba")])
+def test_a_picture_goes_through_the_generator_of_its_direction(
+    run_dir: Path, state: TrainState, direction: str, net: str
+) -> None:
+    picture = noise(48, 64)
+    with torch.no_grad():
+        expected = to_uint8(state.best_generators[net](to_tensor(picture)))[0]
+    translator = cyclestyle.Translator.load(run_dir, direction, precision="fp32")
+    assert np.abs(translator(picture).astype(int) - expected).max() <= 1
+
+
+def test_the_target_can_be_named(run_dir: Path) -> None:
+    assert cyclestyle.Translator.load(run_dir, to="ink").direction == "BtoA"
+    assert cyclestyle.Translator.load(run_dir, to="photo").direction == "AtoB"
+    assert cyclestyle.Translator.load(run_dir).target == "photo"
+    with pytest.raises(UserError, match="has no domain 'phto'; did you mean 'photo'"):
+        cyclestyle.Translator.load(run_dir, to="phto")
+
+
+def test_a_batch_of_mixed_sizes_equals_one_by_one(run_dir: Path) -> None:
+    translator = cyclestyle.Translator.load(run_dir, precision="fp32")
+    pictures = [noise(40, 40), noise(33, 50), noise(40, 38), noise(40, 40)[::-1].copy()]
+    for picture, result in zip(pictures, translator.batch(pictures), strict=True):
+        assert result.shape == picture.shape
+        assert np.abs(result.astype(int) - translator(picture)).max() <= 1
+
+
+def test_a_picture_that_does_not_fit_into_memory_is_named(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translator_module, "free_memory", lambda device: 1000)
+    with pytest.raises(UserError, match=r"1 x 64x48 pixels need about 0.0 GiB of memory and 0.0 are free"):
+        cyclestyle.Translator.load(run_dir)(noise(48, 64))
+
+
+@pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
+def test_what_is_no_picture_is_refused(run_dir: Path, bad: np.ndarray) -> None:
+    with pytest.raises(UserError, match=r"a picture is uint8 \(height, width, 3\), not"):
+        cyclestyle.Translator.load(run_dir)(bad)
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    for name in ("album/one.jpg", "album/deep/two.PNG", "album/deep/three.gif", "album/notes.txt"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path / "album"
+
+
+def targets(inputs: list[str], out: Path, overwrite: bool = False) -> list[str]:
+    return [job.target.relative_to(out).as_posix() for job in find_jobs(inputs, out, overwrite)]
+
+
+def test_names_are_kept_relative_to_what_was_given(album: Path) -> None:
+    out = album.parent / "out"
+    assert targets([str(album)], out) == ["deep/three.png", "deep/two.PNG", "one.jpg"]
+    assert targets([str(album / "deep" / "two.PNG")], out) == ["two.PNG"]
+    assert targets([f"{album}/*/t*"], out) == ["deep/three.png", "deep/two.PNG"]
+    assert targets([f"{album}/**/*.PNG"], out) == ["deep/two.PNG"]
+
+
+def test_one_file_can_go_to_one_file(album: Path) -> None:
+    [job] = find_jobs([str(album / "one.jpg")], album.parent / "result.webp")
+    assert job.target.name == "result.webp"
+
+
+def test_earlier_translations_inside_the_input_folder_are_not_inputs(album: Path) -> None:
+    assert len(find_jobs([str(album)], album / "deep")) == 1
+
+
+def test_files_that_would_be_lost_are_refused(album: Path) -> None:
+    out = album.parent / "out"
+    with pytest.raises(UserError, match=r"one\.jpg: is an input and would be overwritten"):
+        find_jobs([str(album / "one.jpg")], album, overwrite=True)
+    (out / "deep").mkdir(parents=True)
+    (out / "deep" / "two.PNG").write_bytes(b"earlier")
+    with pytest.raises(UserError, match=r"two\.PNG: exists already \(1 of 3"):
+        find_jobs([str(album)], out)
+    assert len(find_jobs([str(album)], out, overwrite=True)) == 3
+    (album / "deep" / "three.png").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"three\.png and .*three\.gif would both become"):
+        find_jobs([str(album)], album.parent / "other")
+
+
+def test_an_input_through_a_link_is_not_overwritten_either(album: Path) -> None:
+    out = album.parent / "out"
+    out.mkdir()
+    (out / "one.jpg").symlink_to(album / "one.jpg")
+    with pytest.raises(UserError, match="is an input and would be overwritten"):
+        find_jobs([str(album / "one.jpg")], out, overwrite=True)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "expected"),
+    [("nowhere", "no such file or folder"), ("*.xyz", "no file matches"), ("empty", "holds no pictures")],
+)
+def test_inputs_that_do_not_exist_are_named(
+    tmp_path: Path, inputs: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=expected):
+        find_jobs([inputs], tmp_path / "out")
