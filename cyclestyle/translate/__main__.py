@@ -46,7 +46,7 @@ def _main(argv: list[str] | None) -> int:
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
-    from cyclestyle.translate.sources import find_jobs
+    from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.translator import Translator
 
     jobs = find_jobs(args.inputs, args.out, args.overwrite)
@@ -55,6 +55,7 @@ def _main(argv: list[str] | None) -> int:
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"
     )
+    make_folders(jobs)
     failures = _translate(translator, jobs, args.batch_size)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0

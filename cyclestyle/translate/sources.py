@@ -42,6 +42,21 @@ def find_jobs(inputs: list[str], out: Path, overwrite: bool = False) -> list[Job
     return jobs
 
 
+def make_folders(jobs: list[Job]) -> None:
+    """Make the folders that translations go to.
+
+    Raises:
+        UserError: one cannot be made or written to.
+    """
+    for folder in dict.fromkeys(job.target.parent for job in jobs):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{folder}: cannot be made: {error.strerror}; choose another folder with -o") from None
+        if not os.access(folder, os.W_OK):
+            raise UserError(f"{folder}: no permission to write there; choose another folder with -o")
+
+
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(text).expanduser()
     if path.is_dir():

@@ -1,0 +1,120 @@
+"""The translation command: what it prints, writes and returns."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from cyclestyle.checkpoint import save_checkpoint
+from cyclestyle.config import check_config
+from cyclestyle.images import ImageError, find_images, read_image
+from cyclestyle.training.state import TrainState
+from cyclestyle.translate.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def run_dir(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    config = check_config(tiny)
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    save_checkpoint(folder / "checkpoints", config, state.state_dict(), keep_last=1)
+    return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    Image.effect_noise((50, 30), 80).convert("RGB").save(folder / "a.jpg")
+    Image.effect_noise((50, 30), 80).convert("RGB").save(folder / "b.png")
+    Image.effect_noise((1, 1), 80).convert("RGB").save(folder / "deep" / "c.webp")
+    return folder
+
+
+@pytest.mark.parametrize("batch_size", ["1", "4"])
+def test_a_folder_is_translated_with_names_and_sizes_kept(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: str
+) -> None:
+    out = tmp_path / "out"
+    before = {p: p.read_bytes() for p in find_images(photos)}
+    assert main([str(run_dir), str(photos), "-o", str(out), "--to", "ink", "--batch-size", batch_size]) == 0
+    printed = capsys.readouterr().out
+    assert "photo to ink (BtoA), 3 pictures, on cpu" in printed
+    assert f"3 translated into {out}" in printed
+    for source in before:
+        made = read_image(out / source.relative_to(photos))
+        assert made.shape == read_image(source).shape
+    assert {p: p.read_bytes() for p in find_images(photos)} == before
+
+
+def test_a_broken_file_is_reported_and_the_rest_go_on(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "aa.jpg").write_bytes(b"no picture")
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert f"failed: {photos / 'aa.jpg'}: not a picture, or a damaged one" in printed.err
+    assert "3 translated into" in printed.out
+    assert "1 failed" in printed.out
+    assert len(find_images(tmp_path / "out")) == 3
+
+
+def test_awkward_files_are_translated_or_reported(
+    run_dir: Path, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sources = [p for p in find_images(real_data / "awkward") if not p.name.startswith("huge_")]
+    assert main([str(run_dir), *map(str, sources), "-o", str(tmp_path), "--batch-size", "2"]) == 1
+    err = capsys.readouterr().err
+    for source in sources:
+        try:
+            shape = read_image(source).shape
+        except ImageError:
+            assert source.name in err
+            continue
+        target = tmp_path / source.name
+        target = target if target.exists() else target.with_suffix(".png")
+        assert read_image(target).shape == shape, source
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["nowhere", "x.png", "-o", "out"], "error: nowhere: no such model"),
+        (["MODEL", "nowhere.png", "-o", "out"], "error: nowhere.png: no such file or folder"),
+        (["MODEL", "PHOTOS", "-o", "out", "--to", "oil"], "has no domain 'oil'"),
+        (["PHOTOS", "PHOTOS", "-o", "out"], "holds no checkpoints/latest.safetensors"),
+        (["MODEL", "PHOTOS", "-o", "PHOTOS"], "holds no pictures"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_1(
+    run_dir: Path, photos: Path, tmp_path: Path, words: list[str], expected: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    names = {"MODEL": str(run_dir), "PHOTOS": str(photos)}
+    assert main([names.get(word, word) for word in words]) == 1
+    err = capsys.readouterr().err
+    assert expected in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_an_output_folder_that_cannot_be_made_is_one_line(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("a file, not a folder")
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
+    err = capsys.readouterr().err
+    assert err == f"error: {tmp_path / 'out'}: cannot be made: File exists; choose another folder with -o\n"
+    assert (tmp_path / "out").read_text() == "a file, not a folder"
+
+
+def test_the_console_command_and_the_module_are_the_same(run_dir: Path, photos: Path, tmp_path: Path) -> None:
+    words = [str(run_dir), str(photos / "b.png"), "-o"]
+    for i, start in enumerate((["-m", "cyclestyle.translate"], ["-m", "cyclestyle", "translate"])):
+        subprocess.run([sys.executable, *start, *words, str(tmp_path / str(i))], check=True, capture_output=True)
+    assert np.array_equal(read_image(tmp_path / "0" / "b.png"), read_image(tmp_path / "1" / "b.png"))
