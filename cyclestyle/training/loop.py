@@ -58,15 +58,15 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         total = total_steps(config.train, data.epoch_length())
 
         # A new run, or the old one where it stood.
-        stack.enter_context(logging_to(run_dir / "log.txt"))
         saved = folder.read_state(config) if resume else None
         if saved is not None:
             state.load_state_dict(saved)
         elif config.train.init_from:
             _start_from(config.train.init_from, state)
+        stack.enter_context(logging_to(run_dir / "log.txt"))
         folder.write_config(config)
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
-        _announce(data, state, total, f"{device.type} in {str(dtype).removeprefix('torch.')}", run_dir)
+        _announce(folder, data, state, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         needs = needed_passes(config.loss)
         loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
@@ -77,7 +77,11 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
 
         while state.step < total and not stopped:
             state.begin_step(rate_factor(config.train, data.epoch_length(), state.step))
-            real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
+            try:
+                real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
+            except UserError:  # a picture is gone
+                _save(folder, config, state, must=True)
+                raise
 
             # Generators: translate, there and back, and fool the discriminators.
             state.discriminators.requires_grad_(False)
@@ -117,12 +121,12 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         return 0
 
 
-def _announce(data: UnpairedData, state: TrainState, total: int, where: str, run_dir: Path) -> None:
-    for line in data.skipped:
-        log.warning("left out: %s", line)
+def _announce(folder: RunFolder, data: UnpairedData, state: TrainState, total: int, where: str) -> None:
+    for line in [*folder.notes, *(f"left out: {line}" for line in data.skipped)]:
+        log.warning(line)
     (count_a, count_b), (name_a, name_b) = map(len, data.paths), data.config.names
-    log.info("%s: %d %s and %d %s pictures, on %s", run_dir, count_a, name_a, count_b, name_b, where)
-    log.info("steps %d to %d; watch: tensorboard --logdir %s", state.step, total, run_dir)
+    log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
+    log.info("steps %d to %d; watch: tensorboard --logdir %s", state.step, total, folder.path)
 
 
 def _check_stride(config: Config, state: TrainState) -> None:
@@ -146,7 +150,6 @@ def _start_from(path: str, state: TrainState) -> None:
         raise ConfigError(
             f"train.init_from: {trained.path} holds other generators ({other}); set model.generator alike"
         ) from None
-    log.info("generators start from %s (step %d)", trained.path, trained.step)
 
 
 def _next(step: int, every: int) -> int:

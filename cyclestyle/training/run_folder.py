@@ -1,7 +1,6 @@
 """The folder of a run: one run, used by one process at a time, never overwritten."""
 
 import fcntl
-import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from cyclestyle.config import Config
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write, remove_leftovers
 
-log = logging.getLogger("cyclestyle")
-
 
 class RunFolderError(UserError):
     """A run folder that cannot be used."""
@@ -23,12 +20,16 @@ class RunFolderError(UserError):
 class RunFolder:
     """Holds a run folder for this process while the `with` block or the process lasts, however it ends.
 
+    Attributes:
+        notes: what `read_state` found worth telling, a line each.
+
     Raises:
         RunFolderError: the folder cannot be written to, or another process holds it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints = path, path / "checkpoints"
+        self.notes: list[str] = []
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -73,11 +74,10 @@ class RunFolder:
             remove_leftovers(folder)
         found = newest_intact(self.checkpoints)
         if found is None:
-            log.info("no checkpoint in %s yet: starting from step 0", self.path)
+            self.notes.append(f"no checkpoint in {self.path} yet: starting from step 0")
             return None
         path, state, damaged = found
-        for line in damaged:
-            log.warning("%s; going back to %s", line, path.name)
+        self.notes += [f"{line}; going back to {path.name}" for line in damaged]
         changes = _differences(state["config"].model_dump(), config.model_dump())
         models = [name for name, _, _ in changes if name.startswith("model.")]
         if models:
@@ -85,8 +85,7 @@ class RunFolder:
                 f"{self.path}: holds a run of other networks ({', '.join(models)} differ); choose another "
                 "--run-dir, or start from its generators with train.init_from"
             )
-        for name, before, after in changes:
-            log.info("changed since the checkpoint: %s: %s -> %s", name, before, after)
+        self.notes += [f"changed since the checkpoint: {name}: {old} -> {new}" for name, old, new in changes]
         return state
 
     def write_config(self, config: Config) -> None:

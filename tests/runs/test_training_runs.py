@@ -235,6 +235,24 @@ def test_a_run_starts_from_the_generators_of_another(tiny: dict[str, Any], strai
         run(tiny, tmp_path / "other", train=still, model={"generator": {"channels": 8}})
 
 
+def test_a_picture_that_goes_away_ends_the_run_and_loses_no_step(
+    tiny: dict[str, Any], drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = Path(shutil.copytree(drawn, tmp_path / "set"))
+    real, calls = loop.generator_losses, []
+
+    def delete_later(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            shutil.rmtree(root / "trainA")
+        return real(*args)
+
+    monkeypatch.setattr(loop, "generator_losses", delete_later)
+    with pytest.raises(UserError, match="no such file"):
+        run(tiny, tmp_path / "run", data={"root": str(root), "cache_mb": 0, "workers": 0})
+    assert final(tmp_path / "run")["step"] == 2
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(
     "model",
@@ -271,7 +289,7 @@ def test_what_cannot_work_is_said_before_anything_is_written(
 ) -> None:
     with pytest.raises(UserError, match=expected):
         run(tiny, tmp_path / "run", **changes)
-    assert not (tmp_path / "run" / "config.yaml").exists()
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".lock"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
