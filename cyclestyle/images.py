@@ -118,10 +118,11 @@ def write_image(path: Path, picture: np.ndarray) -> None:
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """uint8 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures))
+    tensor = torch.from_numpy(np.array(pictures))
     if tensor.ndim == 3:
         tensor = tensor[None]
-    return tensor.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+    # Standard layout: strides left from (H, W, 3) would make every layer channels_last, where instance norm is slow.
+    return tensor.permute(0, 3, 1, 2).float().contiguous().div_(127.5).sub_(1)
 
 
 def to_uint8(tensor: Tensor) -> np.ndarray:
