@@ -6,7 +6,10 @@ newest of them) and `latest.safetensors` (the two generators alone, with their d
 
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,19 +60,26 @@ def save_checkpoint(folder: Path, config: Config, state: dict[str, Any], keep_la
         CheckpointError: the disk is full or not writable; the earlier checkpoints are untouched.
     """
     path = folder / f"step_{state['step']:08d}.pt"
-    try:
+    with _named(path):
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as file:
             torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **state}, file)
-        _point_latest_to(path)
-        _save_generators(folder / "latest.safetensors", config, state)
-        for old in sorted(folder.glob("step_*.pt"), key=_step_of)[:-keep_last]:
-            if old != path:
-                old.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: could not be written: {reason}") from error
+    finish_save(path, config, state, keep_last)
     return path
+
+
+def finish_save(path: Path, config: Config, state: dict[str, Any], keep_last: int) -> None:
+    """What follows on a new checkpoint: `latest.pt`, `latest.safetensors`, old ones deleted; may be repeated.
+
+    Raises:
+        CheckpointError: a file could not be written.
+    """
+    with _named(path.with_name("latest.pt")):
+        _point_latest_to(path)
+        for old in _checkpoints(path.parent)[keep_last:]:
+            old.unlink(missing_ok=True)
+    with _named(path.with_name("latest.safetensors")):
+        _save_generators(path.with_name("latest.safetensors"), config, state)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
@@ -105,7 +115,7 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
     Raises:
         CheckpointError: there are checkpoints, and none can be read.
     """
-    paths = sorted(folder.glob("step_*.pt"), key=_step_of, reverse=True)
+    paths = _checkpoints(folder)
     if not paths and (folder / "latest.pt").exists():
         paths = [folder / "latest.pt"]
     damaged: list[str] = []
@@ -127,6 +137,7 @@ def read_model(path: Path) -> TrainedModel:
     Raises:
         CheckpointError: nothing there can be read as a model; the text says what was looked for.
     """
+    path = Path(os.path.expanduser(path))
     if path.is_dir():
         candidates = [path / "checkpoints" / "latest.safetensors", path / "checkpoints" / "latest.pt"]
         path_or_none = next((c for c in candidates if c.exists()), None)
@@ -191,6 +202,16 @@ def _config(values: dict[str, Any], path: Path) -> Config:
         raise CheckpointError(f"{error}\n{path}: its configuration is of another version of cyclestyle") from None
 
 
-def _step_of(path: Path) -> int:
-    digits = path.stem.removeprefix("step_")
-    return int(digits) if digits.isdigit() else -1
+def _checkpoints(folder: Path) -> list[Path]:
+    """Files that `save_checkpoint` names, newest first; others that a user keeps there are left alone."""
+    steps = {path: re.fullmatch(r"step_(\d{8,})", path.stem) for path in folder.glob("step_*.pt")}
+    return sorted((path for path, match in steps.items() if match), key=lambda p: int(p.stem[5:]), reverse=True)
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: could not be written: {reason}") from error

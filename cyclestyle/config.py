@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from cyclestyle.errors import UserError, choices
 from cyclestyle.strict_yaml import parse_yaml, read_yaml
@@ -43,9 +43,11 @@ class DataConfig(Section):
     root: str | None = Field(None, description="folder that holds trainA, trainB, testA, testB (and valA, valB)")
     names: list[str] = Field(["A", "B"], min_length=2, max_length=2, description="what domains A and B are called")
     load_size: int = Field(286, ge=8, description="pictures are resized to this short side before augmentation")
-    crop_size: int = Field(256, ge=8, description="side of the square that the networks see, a multiple of 4")
     resize: Literal["short", "square", "none"] = Field(
         "short", description="short keeps the aspect ratio, square squashes, none leaves pictures as they are"
+    )
+    crop_size: int = Field(
+        256, ge=8, multiple_of=4, validate_default=True, description="side of the square that the networks see"
     )
     augment: Augment = Field(
         Augment(),
@@ -67,14 +69,15 @@ class DataConfig(Section):
             raise ValueError("must be two different names")
         return names
 
-    @model_validator(mode="after")
-    def _crop_fits(self) -> DataConfig:
-        if self.resize != "none" and self.crop_size > self.load_size:
+    @field_validator("crop_size")
+    @classmethod
+    def _crop_fits(cls, crop_size: int, info: ValidationInfo) -> int:
+        load_size = info.data.get("load_size", crop_size)
+        if info.data.get("resize") != "none" and crop_size > load_size:
             raise ValueError(
-                f"crop_size {self.crop_size} is larger than load_size {self.load_size}: "
-                f"lower crop_size to {self.load_size // 4 * 4} or raise load_size"
+                f"{crop_size} is larger than load_size {load_size}: lower it to {load_size // 4 * 4} or raise load_size"
             )
-        return self
+        return crop_size
 
 
 class ResnetOptions(Section):
@@ -105,16 +108,16 @@ class PixelOptions(Section):
 class ModelConfig(Section):
     generator: ResnetOptions = Field(ResnetOptions(), description="both generators")
     discriminator: Annotated[PatchganOptions | PixelOptions, Field(discriminator="name")] = Field(
-        PatchganOptions(), description="both discriminators: patchgan or pixel"
+        PatchganOptions(), description="what judges patches (arXiv:1611.07004), or single pixels by their colour"
     )
 
     @field_validator("generator", "discriminator", mode="before")
     @classmethod
-    def _name_alone(cls, value: Any, info: Any) -> Any:
+    def _name_alone(cls, value: Any, info: ValidationInfo) -> Any:
         if isinstance(value, str):
             return {"name": value}
         if isinstance(value, dict) and "name" not in value:
-            return {"name": cls.model_fields[info.field_name].default.name, **value}
+            return {"name": cls.model_fields[str(info.field_name)].default.name, **value}
         return value
 
 
@@ -128,7 +131,11 @@ class Weight(Section):
     @classmethod
     def _number_for_both(cls, value: Any) -> Any:
         if isinstance(value, (int, float)) and not isinstance(value, bool):
+            if value < 0:
+                raise ValueError(f"must be at least 0, not {value}; nearest accepted: 0")
             return {"ab": float(value), "ba": float(value)}
+        if not isinstance(value, (dict, Weight)):
+            raise ValueError(f"must be a number or {{ab: ..., ba: ...}}, not {value!r}")
         return value
 
 
@@ -146,7 +153,9 @@ class TrainConfig(Section):
     )
     n_epochs_decay: int = Field(100, ge=0, description="epochs in which the learning rate falls linearly to 0")
     max_steps: int | None = Field(None, ge=1, description="length of the run in steps, in place of epochs")
-    decay_steps: int | None = Field(None, ge=0, description="how many of max_steps the decay takes (null: half)")
+    decay_steps: int | None = Field(
+        None, ge=0, validate_default=True, description="how many of max_steps the decay takes (null: half)"
+    )
     batch_size: int = Field(1, ge=1, description="pictures of each domain in a step")
     lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="first beta of Adam")
@@ -160,14 +169,18 @@ class TrainConfig(Section):
     keep_last: int = Field(2, ge=1, description="how many checkpoints are kept")
     init_from: str | None = Field(None, description="start with the generators of this run folder or model file")
 
+    @field_validator("decay_steps")
+    @classmethod
+    def _decay_fits(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
+        max_steps = info.data.get("max_steps")
+        if decay_steps is not None and (max_steps is None or decay_steps > max_steps):
+            raise ValueError(f"{decay_steps} needs a max_steps at least as large, not {max_steps}")
+        return decay_steps
+
     @model_validator(mode="after")
-    def _length(self) -> TrainConfig:
+    def _some_length(self) -> TrainConfig:
         if self.max_steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("n_epochs and n_epochs_decay are both 0: nothing to train; raise one or set max_steps")
-        if self.decay_steps is not None and (self.max_steps is None or self.decay_steps > self.max_steps):
-            raise ValueError(
-                f"decay_steps {self.decay_steps} needs a max_steps at least as large, not {self.max_steps}"
-            )
         return self
 
 
@@ -180,7 +193,7 @@ class ReportConfig(Section):
 class Config(Section):
     """A whole training run."""
 
-    seed: int = Field(0, ge=0, description="everything random in a run follows from it")
+    seed: int = Field(0, ge=0, lt=2**63, description="everything random in a run follows from it")
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -221,12 +234,28 @@ def check_config(values: dict[str, Any], places: dict[tuple[Any, ...], str] | No
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("\n".join(_line(e, places or {}, name) for e in error.errors())) from None
+        lines = [_line(e, places or {}, name) for e in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
 def list_options() -> list[tuple[str, str, str]]:
     """(name, default, meaning) of every option, in the order of the sections."""
     return _options(Config, "")
+
+
+def differences(before: Config, after: Config) -> list[tuple[str, Any, Any]]:
+    """(name, before, after) of every option in which two configurations differ."""
+    return _differences(before.model_dump(), after.model_dump(), "")
+
+
+def _differences(before: Any, after: Any, name: str) -> list[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [
+            difference
+            for key in {**before, **after}
+            for difference in _differences(before.get(key), after.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if before == after else [(name, before, after)]
 
 
 def _options(section: type[BaseModel], prefix: str) -> list[tuple[str, str, str]]:
@@ -238,7 +267,11 @@ def _options(section: type[BaseModel], prefix: str) -> list[tuple[str, str, str]
         elif isinstance(default, Augment):
             rows.append((prefix + name, "[RandomCrop, HorizontalFlip]", field.description or ""))
         elif isinstance(default, Section):
-            rows += _options(type(default), f"{prefix}{name}.")
+            below = _options(type(default), f"{prefix}{name}.")
+            choices_of_name = [t.model_fields["name"].default for t in get_args(field.annotation)]
+            if choices_of_name:
+                below[0] = (*below[0][:2], f"({'|'.join(choices_of_name)}) {field.description}")
+            rows += below
         else:
             accepted = get_args(field.annotation) if isinstance(default, str) else ()
             one_of = [a for a in accepted if isinstance(a, str)]
@@ -275,6 +308,8 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
 def _line(error: Any, places: dict[tuple[Any, ...], str], name: str) -> str:
     """One line for one pydantic error: place, key, what is wrong, the value, the nearest valid one."""
     location, section = _without_tags(error["loc"])
+    if location[:2] == ("data", "augment") and places and location[:3] not in places:
+        location = (*location[:2], *location[3:])  # one list for both domains
     place = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), name)
     value, context = error["input"], error.get("ctx", {})
     kind = error["type"]
@@ -287,6 +322,8 @@ def _line(error: Any, places: dict[tuple[Any, ...], str], name: str) -> str:
         text = f"{given!r} is not a choice; {choices(str(given), accepted)}"
     elif kind == "missing":
         text = "is missing here"
+    elif kind in ("too_short", "too_long"):
+        text = f"must hold {context.get('min_length', context.get('max_length'))} words, not {value!r}"
     elif kind == "value_error":
         text = str(context["error"])
     elif kind in ("model_type", "model_attributes_type"):

@@ -28,19 +28,31 @@ def readable_suffixes() -> frozenset[str]:
 def writable_suffixes() -> frozenset[str]:
     """The suffixes among `readable_suffixes` that RGB pictures can be written to."""
     registered = Image.registered_extensions()
-    formats = {"BMP", "JPEG", "PNG", "PPM", "TGA", "TIFF", "WEBP"}
+    formats = {"BMP", "JPEG", "PNG", "TGA", "TIFF", "WEBP"}
     return frozenset(s for s in readable_suffixes() if registered[s] in formats and registered[s] in Image.SAVE)
 
 
 def find_images(folder: Path) -> list[Path]:
-    """All pictures below a folder, by suffix, sorted by their relative path; hidden files are passed over."""
+    """All pictures below a folder, by suffix, sorted by their relative path.
+
+    Hidden files and folders are passed over; links are followed, each folder once.
+
+    Raises:
+        OSError: a folder cannot be listed.
+    """
     suffixes = readable_suffixes()
-    found = [
-        Path(parent, name)
-        for parent, folders, names in os.walk(folder)
-        for name in names
-        if Path(name).suffix.lower() in suffixes and not name.startswith(".")
-    ]
+    found: list[Path] = []
+    seen: set[Path] = set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = Path(parent).resolve()
+        folders[:] = [name for name in folders if not name.startswith(".")] if real not in seen else []
+        if real not in seen:
+            found += [Path(parent, n) for n in names if Path(n).suffix.lower() in suffixes and not n.startswith(".")]
+        seen.add(real)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 

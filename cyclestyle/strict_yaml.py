@@ -49,16 +49,17 @@ def read_yaml(path: Path) -> tuple[Any, Lines]:
 def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
     """Parse YAML text; as `read_yaml`, with `name` for the path."""
     lines: Lines = {}
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         return (None if node is None else _value(loader, node, (), lines, name)), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark else name
-        raise ValueError(f"{place}: not valid YAML: {getattr(error, 'problem', None) or error}") from None
-    finally:
-        loader.dispose()
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
+        raise ValueError(f"{place}: not valid YAML: {reason}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: not valid here: an alias that contains itself") from None
 
 
 def _value(loader: _Loader, node: yaml.Node, key: tuple[Any, ...], lines: Lines, name: str) -> Any:
@@ -67,13 +68,17 @@ def _value(loader: _Loader, node: yaml.Node, key: tuple[Any, ...], lines: Lines,
             lines[(*key, index)] = item.start_mark.line + 1
         return [_value(loader, item, (*key, index), lines, name) for index, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
+        try:
+            return loader.construct_object(node, deep=True)
+        except (ValueError, KeyError, AttributeError):
+            line = node.start_mark.line + 1
+            raise ValueError(f"{name}:{line}: {'.'.join(map(str, key))}: {node.value!r} is no {node.tag}") from None
     mapping = {}
     for key_node, value_node in node.value:
         part = _value(loader, key_node, key, lines, name)
         line = key_node.start_mark.line + 1
         if not isinstance(part, str):
-            raise ValueError(f"{name}:{line}: {'.'.join(map(str, key))}: a key must be a word, not {part!r}")
+            raise ValueError(f"{name}:{line}: {'.'.join(map(str, (*key, part)))}: a key must be a word, not {part!r}")
         here = (*key, part)
         if part in mapping:
             raise ValueError(

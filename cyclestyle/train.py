@@ -6,8 +6,9 @@ import textwrap
 from pathlib import Path
 
 from cyclestyle.commands import run_command
-from cyclestyle.config import Config, ConfigError, list_options, load_config
+from cyclestyle.config import Config, ConfigError, differences, list_options, load_config
 from cyclestyle.data.layout import split_folder
+from cyclestyle.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,12 +35,23 @@ def _main(argv: list[str] | None) -> int:
     args = parser.parse_intermixed_args(argv)
     config, run_dir = _read_config(parser, args)
 
-    from cyclestyle.training.loop import train  # imports torch: after everything that can be wrong without it
+    from cyclestyle.devices import is_out_of_memory  # imports torch: after everything that can be wrong without it
+    from cyclestyle.training.loop import train
 
-    return train(config, run_dir, args.device, args.resume)
+    try:
+        return train(config, run_dir, args.device, args.resume)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        size, batch = config.data.crop_size, config.train.batch_size
+        raise UserError(
+            f"out of memory with data.crop_size={size}, train.batch_size={batch}: lower one of them or "
+            f"model.generator.channels, then --resume (up to the last checkpoint nothing is lost)"
+        ) from None
 
 
 def _read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Config, Path]:
+    """The options of a new run, or on `--resume` those of the run with what the command line changes."""
     if args.config is None and not args.resume:
         parser.error("--config FILE is needed, such as --config configs/ink2photo.yaml")
     if args.config is None and args.run_dir is None:
@@ -51,9 +63,23 @@ def _read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> t
             f"{run_dir}: holds no run to resume (no config.yaml); check --run-dir, or start one with --config"
         )
     config = load_config(args.config or kept, args.overrides)
+    if args.resume and args.config and kept.exists():
+        config = _of_the_run(kept, config, args)
     for split in ("trainA", "trainB"):
         split_folder(config.data, split)
     return config, run_dir
+
+
+def _of_the_run(kept: Path, asked: Config, args: argparse.Namespace) -> Config:
+    config = load_config(kept, args.overrides)
+    if asked.data.names != config.data.names:
+        raise ConfigError(
+            f"{kept.parent}: holds another run, of {' and '.join(config.data.names)}; {args.config} is of "
+            f"{' and '.join(asked.data.names)}. Choose another --run-dir"
+        )
+    for name, before, now in differences(config, asked):
+        print(f"note: {name} stays {before}, as the run began; {args.config} says {now}", file=sys.stderr)
+    return config
 
 
 def _options_text() -> str:

@@ -1,5 +1,6 @@
 """What a data folder looks like: trainA, trainB, testA, testB and, if wanted, valA and valB; needs no torch."""
 
+import os
 from pathlib import Path
 
 from cyclestyle.config import DataConfig
@@ -23,7 +24,7 @@ def split_folder(config: DataConfig, split: str) -> Path:
     """
     if config.root is None:
         raise DataError(f"data.root: is not set; {HOW_TO_GET_DATA}")
-    root = Path(config.root).expanduser()
+    root = Path(os.path.expanduser(config.root))
     if not root.is_dir():
         raise DataError(f"data.root: there is no folder '{root}'; {HOW_TO_GET_DATA}")
     folder = root / split

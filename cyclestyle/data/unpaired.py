@@ -56,6 +56,7 @@ class UnpairedData:
         self.paths = [list_pictures(config, f"train{domain}") for domain in "AB"]
         self.skipped: list[str] = []
         self._check_files()
+        self.sample(0)  # says at once if a pipeline gives the wrong size
 
     def epoch_length(self) -> int:
         """Samples until the larger domain has been seen once."""
@@ -132,35 +133,35 @@ def list_pictures(config: DataConfig, split: str) -> list[Path]:
     return paths
 
 
-def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]]]:
+def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]], list[str]]:
     """The first `count` readable pictures of A and B of the first split there is of test, val and train.
 
     Returns:
-        the split's name, and uint8 (H, W, 3) pictures of each domain, resized to load_size and cut in the middle to
-        at most twice as long as wide.
+        the split's name; uint8 (H, W, 3) pictures of each domain, resized to load_size and cut in the middle to at most
+        twice as long as wide; and a line for each picture that could not be read.
     """
-    split = next(
-        (s for s in ("test", "val") if _has_pictures(config, f"{s}A") and _has_pictures(config, f"{s}B")), "train"
-    )
-    chosen: list[list[np.ndarray]] = []
-    for domain in "AB":
-        pictures: list[np.ndarray] = []
-        for path in list_pictures(config, f"{split}{domain}"):
-            if len(pictures) == count:
-                break
-            try:
-                pictures.append(_middle(resize_image(read_image(path), config.load_size, config.resize)))
-            except ImageError:
-                continue
-        chosen.append(pictures)
-    return split, chosen
+    problems: list[str] = []
+    for split in ("test", "val", "train"):
+        pictures = [_first_readable(config, f"{split}{domain}", count, problems) for domain in "AB"]
+        if all(pictures):
+            return split, pictures, problems
+    raise DataError("\n".join(["no picture can be read:", *problems]))
 
 
-def _has_pictures(config: DataConfig, split: str) -> bool:
+def _first_readable(config: DataConfig, split: str, count: int, problems: list[str]) -> list[np.ndarray]:
+    pictures: list[np.ndarray] = []
     try:
-        return bool(list_pictures(config, split))
+        paths = list_pictures(config, split)
     except DataError:
-        return False
+        return []
+    for path in paths:
+        if len(pictures) == count:
+            break
+        try:
+            pictures.append(_middle(resize_image(read_image(path), config.load_size, config.resize)))
+        except ImageError as error:
+            problems.append(str(error))
+    return pictures
 
 
 def _middle(picture: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
-from cyclestyle.training.schedule import rate_factor, total_steps
+from cyclestyle.training.schedule import describe_length, rate_factor, total_steps
 from cyclestyle.training.state import TrainState
 
 log = logging.getLogger("cyclestyle")
@@ -52,7 +52,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         if not resume:
             folder.check_empty()
         state = TrainState(config, device, dtype)
-        _check_stride(config, state)
+        _check_sizes(config, state)
         data = UnpairedData(config.data, config.seed)
         samples = Samples(config)
         total = total_steps(config.train, data.epoch_length())
@@ -66,7 +66,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         stack.enter_context(logging_to(run_dir / "log.txt"))
         folder.write_config(config)
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
-        _announce(folder, data, state, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
+        folder.notes += samples.problems
+        _announce(config, folder, data, state.step, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         needs = needed_passes(config.loss)
         loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
@@ -113,7 +114,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             if state.step >= next_save or last:
                 next_save = _save(folder, config, state, must=last)
 
-        if stopped:
+        if stopped and state.step < total:
             _save(folder, config, state, must=True)
             log.info("stopped at step %d of %d and saved; go on: --run-dir %s --resume", state.step, total, run_dir)
             return 128 + stopped[0]
@@ -121,22 +122,29 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         return 0
 
 
-def _announce(folder: RunFolder, data: UnpairedData, state: TrainState, total: int, where: str) -> None:
+def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, where: str) -> None:
     for line in [*folder.notes, *(f"left out: {line}" for line in data.skipped)]:
         log.warning(line)
-    (count_a, count_b), (name_a, name_b) = map(len, data.paths), data.config.names
+    (count_a, count_b), (name_a, name_b) = map(len, data.paths), config.data.names
     log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
-    log.info("steps %d to %d; watch: tensorboard --logdir %s", state.step, total, folder.path)
+    length = describe_length(config.train, data.epoch_length())
+    log.info("from step %d to %s; watch: tensorboard --logdir %s", step, length, folder.path)
 
 
-def _check_stride(config: Config, state: TrainState) -> None:
-    stride = state.model.stride
-    size = config.data.crop_size
-    if size % stride:
+@torch.no_grad()
+def _check_sizes(config: Config, state: TrainState) -> None:
+    """Whether crops pass through the networks."""
+    side = config.data.crop_size
+    crop = torch.zeros(1, 3, side, side, device=next(state.model.parameters()).device)
+    if state.model.gen_ab(crop).shape != crop.shape:
+        raise ConfigError(f"data.crop_size: {side} is not a multiple of {state.model.stride}, as the generator needs")
+    try:
+        state.model.disc_a(crop)
+    except (RuntimeError, ValueError):  # nothing is left of so small a picture
+        name = config.model.discriminator.name
         raise ConfigError(
-            f"data.crop_size: {size} is not a multiple of {stride}, as generator "
-            f"{config.model.generator.name} needs; nearest: {max(stride, round(size / stride) * stride)}"
-        )
+            f"data.crop_size: {side} is too small for the {name}; raise it or lower model.discriminator.layers"
+        ) from None
 
 
 def _start_from(path: str, state: TrainState) -> None:

@@ -33,6 +33,7 @@ class ImagePool:
     def state_dict(self) -> dict[str, list[Tensor]]:
         return {"images": self.images}
 
-    def load_state_dict(self, state: dict[str, list[Tensor]], device: torch.device) -> None:
-        """Take the kept pictures over, the newest `size` of them."""
-        self.images = [image.to(device) for image in state["images"]][-self.size :] if self.size else []
+    def load_state_dict(self, state: dict[str, list[Tensor]], device: torch.device, side: int) -> None:
+        """Take over kept pictures of `side` x `side` pixels, at most `size` of them."""
+        fitting = [image.to(device) for image in state["images"] if image.shape[-1] == side]
+        self.images = fitting[: self.size]

@@ -1,4 +1,4 @@
-"""What a run tells: metrics.jsonl, which is the record; samples/; and TensorBoard, which is drawn from both."""
+"""What a run tells: metrics.jsonl, which is the record; samples/; the board that is drawn from both; and the log."""
 
 import errno
 import json
@@ -7,43 +7,21 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import yaml
-from PIL import Image
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from cyclestyle.config import Config
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
 from cyclestyle.images import write_image
-from cyclestyle.training.samples import sample_path
+from cyclestyle.training.board import Board, whole_lines
+from cyclestyle.training.samples import sample_path, sample_paths
 
 log = logging.getLogger("cyclestyle")
-
-# The page "Custom scalars": the story of a run in six charts.
-STORY = {
-    "at a glance": {
-        "adversarial: both generators": ["Multiline", [r"^loss/adversarial_(ab|ba)$"]],
-        "cycle: is the picture still in there?": ["Multiline", [r"^loss/cycle_(ab|ba)$"]],
-        "identity: are colours kept?": ["Multiline", [r"^loss/identity_(ab|ba)$"]],
-        "discriminator of A: scores (apart: it wins; equal: it is fooled)": [
-            "Multiline",
-            [r"^score/disc_a_(real|fake)$"],
-        ],
-        "discriminator of B: scores (apart: it wins; equal: it is fooled)": [
-            "Multiline",
-            [r"^score/disc_b_(real|fake)$"],
-        ],
-        "learning rate": ["Multiline", [r"^train/learning_rate$"]],
-    }
-}
 
 
 class Report:
@@ -54,24 +32,17 @@ class Report:
 
     def __init__(self, run_dir: Path, config: Config, step: int) -> None:
         self._metrics, self._samples = run_dir / "metrics.jsonl", run_dir / "samples"
-        self._board = run_dir / "tensorboard"
-        self._config, self._names = config, config.data.names
         self._waiting: list[str] = []
         self._drop_after(step)
-        shutil.rmtree(self._board, ignore_errors=True)
-        self._writer = self._open_board()
+        shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
+        self._board = Board(run_dir / "tensorboard", config, self._metrics, self._samples)
 
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Add one entry; a name is `group/name`."""
         record = {"step": step, "time": round(time.time(), 3), **values}
         self._waiting.append(json.dumps(record) + "\n")
-        try:
-            _append(self._metrics, "".join(self._waiting).encode())
-            self._waiting.clear()
-        except OSError as error:
-            waiting = len(self._waiting)
-            log.warning("%s cannot be written (%s); %d entries wait", self._metrics, error.strerror, waiting)
-        self._to_board(lambda writer: _add_numbers(writer, record))
+        self._write_waiting()
+        self._board.numbers(record)
 
     def pictures(self, step: int, grids: dict[str, np.ndarray]) -> None:
         """Keep the grids of `ab` and `ba`, uint8 (H, W, 3)."""
@@ -81,50 +52,31 @@ class Report:
                 write_image(path, picture)
             except OSError as error:
                 log.warning("%s cannot be written: %s", path, error.strerror)
-            self._to_board(partial(_add_picture, tag=self._tag(path), picture=picture, step=step, when=time.time()))
-        self._to_board(lambda writer: writer.flush())
+            else:
+                self._board.picture(path)
 
     def close(self) -> None:
-        self._to_board(lambda writer: writer.close())
+        self._write_waiting()
+        self._board.close()
+
+    def _write_waiting(self) -> None:
+        try:
+            if self._waiting:
+                _append(self._metrics, "".join(self._waiting).encode())
+            self._waiting.clear()
+        except OSError as error:
+            waiting = len(self._waiting)
+            log.warning("%s cannot be written (%s); %d entries wait", self._metrics, error.strerror, waiting)
 
     def _drop_after(self, step: int) -> None:
         """Forget what an earlier sitting wrote after `step`, and the half line that a kill may have left."""
         if self._metrics.exists():
-            kept = [line for line in _whole_lines(self._metrics) if line["step"] <= step]
+            kept = [line for line in whole_lines(self._metrics) if line["step"] <= step]
             with atomic_write(self._metrics) as file:
                 file.writelines(json.dumps(line).encode() + b"\n" for line in kept)
-        for path in self._samples.glob("*.png"):
-            if path.stem[:8].isdigit() and int(path.stem[:8]) > step:
+        for path in sample_paths(self._samples):
+            if int(path.stem[:8]) > step:
                 path.unlink()
-
-    def _open_board(self) -> SummaryWriter:
-        """Start TensorBoard's folder anew from metrics.jsonl and samples/."""
-        writer = SummaryWriter(str(self._board), flush_secs=30)
-        writer.add_custom_scalars(STORY)
-        config = yaml.safe_dump(self._config.model_dump(), sort_keys=False)
-        writer.add_text("config", f"```yaml\n{config}```")
-        for record in _whole_lines(self._metrics) if self._metrics.exists() else []:
-            _add_numbers(writer, record)
-        for path in sorted(self._samples.glob("*.png")):
-            if path.stem[:8].isdigit():
-                picture = np.asarray(Image.open(path).convert("RGB"))
-                _add_picture(writer, self._tag(path), picture, int(path.stem[:8]), path.stat().st_mtime)
-        writer.flush()
-        return writer
-
-    def _to_board(self, add: Callable[[SummaryWriter], object]) -> None:
-        try:
-            if not self._board.is_dir() or not any(self._board.iterdir()):
-                log.warning("%s was deleted; drawn again from metrics.jsonl and samples/", self._board)
-                self._writer = self._open_board()
-            else:
-                add(self._writer)
-        except Exception as error:  # the event writer re-raises whatever went wrong in its thread
-            log.warning("TensorBoard cannot be written (%s); metrics.jsonl has the numbers", error)
-
-    def _tag(self, path: Path) -> str:
-        source, target = self._names if path.stem.endswith("AtoB") else reversed(self._names)
-        return f"samples/{source} to {target}"
 
 
 def _append(path: Path, content: bytes) -> None:
@@ -134,28 +86,18 @@ def _append(path: Path, content: bytes) -> None:
         if file.write(content) != len(content):
             file.truncate(size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(file.fileno())
 
 
-def _add_numbers(writer: SummaryWriter, record: dict[str, Any]) -> None:
-    for name, value in record.items():
-        if name not in ("step", "time"):
-            writer.add_scalar(name, value, record["step"], walltime=record["time"])
+class _QuietFile(logging.FileHandler):
+    """A log file whose disk may be full: the terminal has the same lines."""
 
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802, the name is logging's
+        pass
 
-def _add_picture(writer: SummaryWriter, tag: str, picture: np.ndarray, step: int, when: float) -> None:
-    writer.add_image(tag, picture, step, walltime=when, dataformats="HWC")
-
-
-def _whole_lines(path: Path) -> list[dict[str, Any]]:
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            lines.append(record)
-    return lines
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 class _AboveTheBar(logging.Handler):
@@ -168,7 +110,7 @@ class _AboveTheBar(logging.Handler):
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """Send the log to `path` (all of it, with times) and to the terminal (without details)."""
-    details = logging.FileHandler(path, encoding="utf-8")
+    details = _QuietFile(path, encoding="utf-8")
     details.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(message)s"))
     terminal = _AboveTheBar(logging.INFO)
     log.setLevel(logging.DEBUG)

@@ -7,10 +7,11 @@ from typing import Any
 
 import yaml
 
-from cyclestyle.checkpoint import newest_intact
-from cyclestyle.config import Config
+from cyclestyle.checkpoint import finish_save, newest_intact
+from cyclestyle.config import Config, differences
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write, remove_leftovers
+from cyclestyle.training.board import whole_lines
 
 
 class RunFolderError(UserError):
@@ -67,38 +68,40 @@ class RunFolder:
         """The state to go on from, or None if the run was stopped before its first checkpoint.
 
         Raises:
-            RunFolderError: the folder holds a run of other networks.
+            RunFolderError: there is a run of other networks, a run that lost its checkpoints, or something else.
             CheckpointError: no checkpoint can be read.
         """
-        for folder in (self.path, self.checkpoints):
-            remove_leftovers(folder)
         found = newest_intact(self.checkpoints)
         if found is None:
+            if not (self.path / "config.yaml").exists():
+                self.check_empty()
+            elif (came_to := self._last_step()) > config.train.save_every_steps:
+                raise RunFolderError(
+                    f"{self.checkpoints}: the run has come to step {came_to} and its checkpoints are gone; "
+                    "put them back, or choose another --run-dir"
+                )
             self.notes.append(f"no checkpoint in {self.path} yet: starting from step 0")
             return None
         path, state, damaged = found
-        self.notes += [f"{line}; going back to {path.name}" for line in damaged]
-        changes = _differences(state["config"].model_dump(), config.model_dump())
+        changes = differences(state["config"], config)
         models = [name for name, _, _ in changes if name.startswith("model.")]
         if models:
             raise RunFolderError(
                 f"{self.path}: holds a run of other networks ({', '.join(models)} differ); choose another "
                 "--run-dir, or start from its generators with train.init_from"
             )
+        self.notes += [f"{line}; going back to {path.name}" for line in damaged]
         self.notes += [f"changed since the checkpoint: {name}: {old} -> {new}" for name, old, new in changes]
+        for folder in (self.path, self.checkpoints, self.path / "samples"):
+            remove_leftovers(folder)
+        finish_save(path, state["config"], state, config.train.keep_last)  # a kill may have come in between
         return state
+
+    def _last_step(self) -> int:
+        metrics = self.path / "metrics.jsonl"
+        return max((line["step"] for line in whole_lines(metrics)), default=0) if metrics.exists() else 0
 
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with atomic_write(self.path / "config.yaml") as file:
             file.write(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).encode())
-
-
-def _differences(before: Any, after: Any, name: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        return [
-            difference
-            for key in {**before, **after}
-            for difference in _differences(before.get(key), after.get(key), f"{name}.{key}".lstrip("."))
-        ]
-    return [] if before == after else [(name, before, after)]

@@ -1,5 +1,6 @@
 """Grids of the same held-out pictures, drawn again and again while a model learns."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ class Samples:
 
     Attributes:
         split: which folders they are from.
+        problems: a line for each picture there that cannot be read.
     """
 
     def __init__(self, config: Config) -> None:
-        self.split, self._pictures = held_out(config.data, config.report.sample_count)
+        self.split, self._pictures, self.problems = held_out(config.data, config.report.sample_count)
         self._names = config.data.names
 
     @torch.no_grad()
@@ -49,3 +51,8 @@ class Samples:
 def sample_path(folder: Path, step: int, direction: str) -> Path:
     """Where the grid of `ab` or `ba` at a step is kept."""
     return folder / f"{step:08d}_{'AtoB' if direction == 'ab' else 'BtoA'}.png"
+
+
+def sample_paths(folder: Path) -> list[Path]:
+    """The grids kept in a folder, by step; other files there are left alone."""
+    return sorted(p for p in folder.glob("*.png") if re.fullmatch(r"\d{8}_(AtoB|BtoA)", p.stem))

@@ -8,6 +8,13 @@ def total_steps(train: TrainConfig, epoch_length: int) -> int:
     return train.max_steps or _steps(train.n_epochs + train.n_epochs_decay, epoch_length, train.batch_size)
 
 
+def describe_length(train: TrainConfig, epoch_length: int) -> str:
+    """The length of a run in words, such as `130000 (200 epochs of 650)`."""
+    if train.max_steps is not None:
+        return f"{train.max_steps} (train.max_steps; epochs are not counted)"
+    return f"{total_steps(train, epoch_length)} ({train.n_epochs + train.n_epochs_decay} epochs of {epoch_length})"
+
+
 def rate_factor(train: TrainConfig, epoch_length: int, step: int) -> float:
     """Share of `train.lr` in step number `step` (from 0): 1 at first, then falling towards 0 at the end."""
     total = total_steps(train, epoch_length)

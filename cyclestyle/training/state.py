@@ -63,6 +63,7 @@ class TrainState:
         for optimiser in (self.optim_g, self.optim_d):
             for group in optimiser.param_groups:
                 group["lr"] = self._config.train.lr * factor
+                group["betas"] = (self._config.train.beta1, self._config.train.beta2)  # may change on resume
 
     def update(self, optimiser: torch.optim.Optimizer, losses: dict[str, Tensor]) -> None:
         """One step of an optimiser down the sum of the losses."""
@@ -124,7 +125,7 @@ class TrainState:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         for name, pool in self.pools.items():
-            pool.load_state_dict(state["pools"][name], self._device)
+            pool.load_state_dict(state["pools"][name], self._device, self._config.data.crop_size)
         self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self.summed, self.summed_seconds = state["summed"], state["summed_seconds"]
 

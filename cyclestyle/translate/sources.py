@@ -58,9 +58,10 @@ def make_folders(jobs: list[Job]) -> None:
 
 
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.is_dir():
-        pictures = [p for p in find_images(path) if not p.resolve().is_relative_to(out.resolve())]
+        earlier = out.resolve() if out.resolve() != path.resolve() else None  # translations inside the input folder
+        pictures = [p for p in find_images(path) if earlier is None or not p.resolve().is_relative_to(earlier)]
         if not pictures:
             raise UserError(f"{path}: this folder holds no pictures")
         return [(p, p.relative_to(path)) for p in pictures]
@@ -86,14 +87,14 @@ def _writable(name: Path) -> Path:
 
 def _check(jobs: list[Job], overwrite: bool) -> None:
     sources = {job.source.resolve() for job in jobs}
-    taken: dict[Path, Path] = {}
+    taken: dict[str, Path] = {}
     for job in jobs:
-        if job.target in taken:
+        name = str(job.target).casefold()  # some file systems do not tell A from a
+        if name in taken:
             raise UserError(
-                f"{job.source} and {taken[job.target]} would both become {job.target}; "
-                "translate them into different folders"
+                f"{job.source} and {taken[name]} would both become {job.target}; translate them into different folders"
             )
-        taken[job.target] = job.source
+        taken[name] = job.source
         if job.target.resolve() in sources:
             raise UserError(f"{job.target}: is an input and would be overwritten; choose another folder with -o")
     there = [job.target for job in jobs if os.path.lexists(job.target)]

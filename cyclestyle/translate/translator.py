@@ -8,7 +8,7 @@ import torch
 
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
-from cyclestyle.devices import free_memory, pick_device, pick_precision
+from cyclestyle.devices import free_memory, is_out_of_memory, pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
 from cyclestyle.images import pad_to_multiple, to_tensor, to_uint8
 
@@ -99,21 +99,24 @@ class Translator:
 
     @torch.inference_mode()
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
-        needed, free = self._memory_for(pictures), free_memory(self.device)
-        if free is not None and needed > free:
-            count, height, width = pictures.shape[:3]
-            raise UserError(
-                f"{count} x {width}x{height} pixels need about {needed / 2**30:.1f} GiB of memory and "
-                f"{free / 2**30:.1f} are free; use smaller pictures or a smaller batch"
-            )
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return to_uint8(self._net(to_tensor(pictures).to(self.device)))
-
-    def _memory_for(self, pictures: np.ndarray) -> int:
-        """Bytes that a pass takes at its peak: a few maps of the first layer's channels at full resolution."""
         count, height, width = pictures.shape[:3]
-        channels = self.model.config.model.generator.channels
-        return count * height * width * channels * self.dtype.itemsize * 5
+        needed, free = count * height * width * self._bytes_a_pixel(), free_memory(self.device)
+        advice = f"{count} x {width}x{height} pixels need about {needed / 2**30:.1f} GiB of memory"
+        if free is not None and needed > free:
+            raise UserError(f"{advice} and {free / 2**30:.1f} are free; use smaller pictures or a smaller batch")
+        try:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                return to_uint8(self._net(to_tensor(pictures).to(self.device)))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise UserError(f"{advice}, more than there is; use smaller pictures or a smaller batch") from None
+
+    def _bytes_a_pixel(self) -> int:
+        """What a pass takes at its peak: a few maps of the first layer's channels at full resolution."""
+        spec = self.model.config.model.generator
+        bytes_a_value = 4 if self.device.type == "cuda" else self.dtype.itemsize  # norms give fp32 under CUDA autocast
+        return spec.channels * bytes_a_value * (5 if spec.upsample == "transpose" else 8)
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

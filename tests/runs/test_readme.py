@@ -73,6 +73,12 @@ def test_the_python_of_the_readme_works(folder: Path, monkeypatch: pytest.Monkey
     assert names["painting"].dtype == np.uint8
 
 
+def test_every_link_of_a_page_leads_somewhere() -> None:
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("datasets/*.md")]:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_every_config_stands_in_the_table() -> None:
     named = set(re.findall(r"`(configs/\S+\.yaml)`", README))
     assert named == {p.relative_to(ROOT).as_posix() for p in (ROOT / "configs").glob("*.yaml")}

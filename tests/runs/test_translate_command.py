@@ -88,7 +88,7 @@ def test_awkward_files_are_translated_or_reported(
         (["MODEL", "nowhere.png", "-o", "out"], "error: nowhere.png: no such file or folder"),
         (["MODEL", "PHOTOS", "-o", "out", "--to", "oil"], "has no domain 'oil'"),
         (["PHOTOS", "PHOTOS", "-o", "out"], "holds no checkpoints/latest.safetensors"),
-        (["MODEL", "PHOTOS", "-o", "PHOTOS"], "holds no pictures"),
+        (["MODEL", "PHOTOS", "-o", "PHOTOS"], "is an input and would be overwritten"),
     ],
 )
 def test_mistakes_are_one_line_and_status_1(

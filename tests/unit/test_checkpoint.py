@@ -48,6 +48,14 @@ def test_the_last_ones_are_kept(tmp_path: Path, config: Config, state: dict[str,
     assert read_checkpoint(tmp_path / "latest.pt")["step"] == 123456789
 
 
+def test_files_that_a_user_keeps_there_are_left_alone(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
+    (tmp_path / "step_00000001_keep.pt").write_bytes(b"mine")
+    for step in (1, 2):
+        save_checkpoint(tmp_path, config, at(state, step), keep_last=1)
+    assert (tmp_path / "step_00000001_keep.pt").read_bytes() == b"mine"
+    assert not (tmp_path / "step_00000001.pt").exists()
+
+
 @pytest.mark.parametrize("where", ["run", "pt", "safetensors"])
 def test_a_model_is_read_from_a_run_a_checkpoint_or_safetensors(
     tmp_path: Path, config: Config, state: dict[str, Any], where: str

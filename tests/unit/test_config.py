@@ -1,11 +1,14 @@
 """Configurations: what is accepted, and the line that each mistake gets."""
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from cyclestyle.config import ConfigError, check_config, list_options, load_config
+from cyclestyle.config import ConfigError, LossConfig, Weight, check_config, list_options, load_config
+from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.nets import DISCRIMINATORS
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -47,9 +50,20 @@ def test_defaults_are_those_of_the_paper() -> None:
         ("data: [", "not valid YAML"),
         ("- 1", "a configuration holds sections"),
         ("data:\n  names: [ink, ink]", ":2: data.names: must be two different names"),
-        ("data:\n  crop_size: 300", "crop_size 300 is larger than load_size 286"),
+        ("data:\n  crop_size: 300", ":2: data.crop_size: 300 is larger than load_size 286: lower it to 284"),
+        ("data:\n  crop_size: 30", ":2: data.crop_size: must be a multiple of 4, not 30"),
+        ("data:\n  load_size: 100", "data.crop_size: 256 is larger than load_size 100"),
+        ("data:\n  names: [ink]", ":2: data.names: must hold 2 words, not ['ink']"),
+        ("data:\n  augment: [3]", ":2: data.augment.0: must be a valid dictionary, not 3"),
+        ("loss:\n  cycle: ten", ":2: loss.cycle: must be a number or {ab: ..., ba: ...}, not 'ten'"),
+        ("loss:\n  cycle: -1", ":2: loss.cycle: must be at least 0, not -1"),
+        ("seed: 99999999999999999999999", ":1: seed: must be less than 9223372036854775808"),
+        ("1: 2", ":1: 1: a key must be a word, not 1"),
+        ("seed: \x07", "not valid YAML: special characters are not allowed"),
+        ("seed: &x {a: *x}", "an alias that contains itself"),
+        ("seed: !!bool maybe", ":1: seed: 'maybe' is no tag:yaml.org,2002:bool"),
         ("train: {n_epochs: 0, n_epochs_decay: 0}", "nothing to train"),
-        ("train: {decay_steps: 5}", "decay_steps 5 needs a max_steps"),
+        ("train: {decay_steps: 5}", ":1: train.decay_steps: 5 needs a max_steps"),
         ("train: 3", ":1: train: must be a section with keys, not 3"),
         ("train: {lr: .inf}", ":1: train.lr: must be a valid number, not '.inf'"),
     ],
@@ -91,6 +105,7 @@ def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
         ("train.lr=fast", "command line: train.lr: must be"),
         ("train.lr", "is not section.key=value"),
         ("train.lr.x=3", "train.lr is 0.001 in the file"),
+        ("data.crop_size=300", "command line: data.crop_size: 300 is larger"),
         ("data.names=[", "command line: data.names"),
     ]:
         with pytest.raises(ConfigError, match="command line") as caught:
@@ -109,6 +124,13 @@ def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: cannot be read: No such file"):
         load_config("nowhere.yaml")
+
+
+def test_choices_of_components_are_those_of_the_tables() -> None:
+    rows = {name: meaning for name, _, meaning in list_options()}
+    assert f"({'|'.join(DISCRIMINATORS)})" in rows["model.discriminator.name"]
+    assert set(get_args(LossConfig.model_fields["adversarial"].annotation)) == ADVERSARIAL.keys()
+    assert {n for n, f in LossConfig.model_fields.items() if isinstance(f.default, Weight)} == TERMS.keys()
 
 
 def test_every_option_has_a_meaning() -> None:

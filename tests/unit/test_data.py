@@ -55,7 +55,11 @@ def test_every_picture_is_seen_once_in_an_epoch(drawn: Path) -> None:
 def test_the_smaller_domain_goes_around_while_the_larger_is_seen_once(copy: Path) -> None:
     for path in list_pictures(config(copy), "trainB")[3:]:
         path.unlink()
-    assert UnpairedData(config(copy), 0).epoch_length() == 8
+    whole = [{"CenterCrop": {"height": "crop_size", "width": "crop_size"}}]
+    data = UnpairedData(config(copy, augment=whole), 0)
+    assert data.epoch_length() == 8
+    seen = [data.sample(n)[1].tobytes() for n in range(9)]
+    assert [len(set(seen[i : i + 3])) for i in (0, 3, 6)] == [3, 3, 3]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -148,7 +152,7 @@ def test_a_crop_larger_than_a_picture_is_named(copy: Path) -> None:
 )
 def test_a_wrong_augmentation_is_one_clear_error(drawn: Path, step: Any, expected: str) -> None:
     with pytest.raises(ConfigError, match=expected):
-        UnpairedData(config(drawn, augment=[step]), 0).sample(0)
+        UnpairedData(config(drawn, augment=[step]), 0)
 
 
 def test_domains_can_have_pipelines_of_their_own(drawn: Path) -> None:
@@ -160,7 +164,11 @@ def test_domains_can_have_pipelines_of_their_own(drawn: Path) -> None:
 
 
 def test_held_out_pictures_come_from_test_or_else_train(copy: Path) -> None:
-    split, (a, b) = held_out(config(copy), 2)
-    assert (split, len(a), len(b)) == ("test", 2, 2)
+    split, (a, b), problems = held_out(config(copy), 2)
+    assert (split, len(a), len(b), problems) == ("test", 2, 2, [])
+    for path in list_pictures(config(copy), "testA"):
+        path.write_bytes(b"damaged")
+    split, (a, b), problems = held_out(config(copy), 2)
+    assert (split, len(a), len(b), len(problems)) == ("train", 2, 2, 3)
     shutil.rmtree(copy / "testA")
     assert held_out(config(copy), 2)[0] == "train"

@@ -156,12 +156,22 @@ def test_every_writable_suffix_reads_back(tmp_path: Path, suffix: str) -> None:
     assert np.abs(read_image(tmp_path / f"a{suffix}").astype(int) - 77).max() <= 2
 
 
-def test_pictures_are_found_in_subfolders_in_order_and_nothing_else(tmp_path: Path) -> None:
+def test_pictures_are_found_in_subfolders_and_links_and_nothing_else(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     for name in ("b/2.PNG", "a.jpg", "b/1.webp", "notes.txt", ".hidden.png", "b/x.eps"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
     assert [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)] == ["a.jpg", "b/1.webp", "b/2.PNG"]
+    (tmp_path / ".thumbnails").mkdir()
+    (tmp_path / ".thumbnails" / "1.png").touch()
+    (tmp_path / "b" / "loop").symlink_to(tmp_path)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "3.png").touch()
+    (tmp_path / "c").symlink_to(elsewhere)
+    found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)]
+    assert found == ["a.jpg", "b/1.webp", "b/2.PNG", "c/3.png"]
     assert {".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"} <= readable_suffixes()
 
 

@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from cyclestyle.config import TrainConfig, check_config
+from cyclestyle.training.board import Board
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 from cyclestyle.training.report import Report
@@ -134,7 +135,48 @@ def test_a_report_that_goes_on_from_a_step_holds_each_step_once(tmp_path: Path, 
     assert "samples/ink to photo" in board(tmp_path).Tags()["images"]
 
 
-def test_a_deleted_board_is_drawn_again(tmp_path: Path, tiny: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+def test_files_of_others_among_the_samples_are_left_alone(tmp_path: Path, tiny: dict[str, Any]) -> None:
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "20260101_holiday.png").write_bytes(b"mine")
+    Report(tmp_path, check_config(tiny), 0).close()
+    assert (tmp_path / "samples" / "20260101_holiday.png").read_bytes() == b"mine"
+
+
+def test_a_board_that_could_not_be_written_is_drawn_again(
+    tmp_path: Path, tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = Report(tmp_path, check_config(tiny), 0)
+    fill(report, 1, 1)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Board, "_write", full)
+        fill(report, 2, 3)
+    fill(report, 4, 4)
+    report.close()
+    assert [e.step for e in board(tmp_path).Scalars("loss/x")] == [1, 2, 3, 4]
+
+
+def test_kept_pictures_of_another_size_do_not_go_on(tiny: dict[str, Any]) -> None:
+    state = state_after(check_config(tiny), 2)
+    assert len(state.pools["disc_a"].images) == 2
+    smaller = check_config(merged(tiny, {"data": {"crop_size": 16}}))
+    other = TrainState(smaller, torch.device("cpu"), torch.float32)
+    other.load_state_dict(state.state_dict())
+    assert other.pools["disc_a"].images == []
+
+
+def test_changed_betas_count_on_resume(tiny: dict[str, Any]) -> None:
+    state = state_after(check_config(tiny), 1)
+    other = TrainState(check_config(merged(tiny, {"train": {"beta1": 0.9}})), torch.device("cpu"), torch.float32)
+    other.load_state_dict(state.state_dict())
+    other.begin_step(1.0)
+    assert other.optim_g.param_groups[0]["betas"] == (0.9, 0.999)
+
+
+def test_a_deleted_board_is_drawn_again(tmp_path: Path, tiny: dict[str, Any]) -> None:
     report = Report(tmp_path, check_config(tiny), 0)
     fill(report, 1, 2)
     shutil.rmtree(tmp_path / "tensorboard")

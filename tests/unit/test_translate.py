@@ -71,6 +71,14 @@ def test_a_picture_that_does_not_fit_into_memory_is_named(run_dir: Path, monkeyp
     monkeypatch.setattr(translator_module, "free_memory", lambda device: 1000)
     with pytest.raises(UserError, match=r"1 x 64x48 pixels need about 0.0 GiB of memory and 0.0 are free"):
         cyclestyle.Translator.load(run_dir)(noise(48, 64))
+    monkeypatch.undo()
+
+    def full(pictures: np.ndarray) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+
+    monkeypatch.setattr(translator_module, "to_tensor", full)
+    with pytest.raises(UserError, match="of memory, more than there is"):
+        cyclestyle.Translator.load(run_dir)(noise(48, 64))
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
@@ -107,6 +115,12 @@ def test_one_file_can_go_to_one_file(album: Path) -> None:
 
 def test_earlier_translations_inside_the_input_folder_are_not_inputs(album: Path) -> None:
     assert len(find_jobs([str(album)], album / "deep")) == 1
+
+
+def test_the_input_folder_itself_can_be_the_output_if_no_name_is_taken(album: Path) -> None:
+    (album / "one.jpg").rename(album / "one.gif")
+    (album / "deep" / "two.PNG").unlink()
+    assert targets([str(album)], album) == ["deep/three.png", "one.png"]
 
 
 def test_files_that_would_be_lost_are_refused(album: Path) -> None:
