@@ -212,6 +212,6 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _named(path: Path) -> Iterator[None]:
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError of its container format
+        reason = error.strerror if isinstance(error, OSError) else "the file system took only a part (is it full?)"
         raise CheckpointError(f"{path}: could not be written: {reason}") from error

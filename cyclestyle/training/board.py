@@ -50,6 +50,7 @@ class Board:
         self._config, self._names = config, config.data.names
         self._path: Path | None = None
         self._records: RecordWriter | None = None
+        self._failing = False
         self._draw()
 
     def numbers(self, record: dict[str, Any]) -> None:
@@ -73,7 +74,8 @@ class Board:
         """Whether the event file is there to be added to; if not, it is drawn again from everything so far."""
         if self._records is not None and self._path is not None and self._path.exists():
             return True
-        log.warning("%s is damaged or was deleted; drawing it again from metrics.jsonl and samples/", self._folder)
+        if not self._failing:
+            log.warning("%s was deleted; drawing it again from metrics.jsonl and samples/", self._folder)
         self._draw()
         return False
 
@@ -115,9 +117,12 @@ class Board:
     def _try(self, action: Any) -> None:
         try:
             action()
+            self._failing = False
         except OSError as error:
             self.close()
-            log.warning("%s cannot be written (%s); metrics.jsonl has the numbers", self._folder, error.strerror)
+            if not self._failing:
+                log.warning("%s cannot be written (%s); it will be drawn when it can be", self._folder, error.strerror)
+            self._failing = True
 
 
 def whole_lines(metrics: Path) -> list[dict[str, Any]]:

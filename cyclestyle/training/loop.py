@@ -1,11 +1,13 @@
 """The whole of a training run, in one function that is read from top to bottom."""
 
 import contextlib
+import itertools
 import logging
 import math
 import resource
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -28,6 +30,7 @@ from cyclestyle.training.schedule import describe_length, rate_factor, total_ste
 from cyclestyle.training.state import TrainState
 
 log = logging.getLogger("cyclestyle")
+PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
 
 
 def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool = False) -> int:
@@ -195,20 +198,25 @@ def _memory_gib(state: TrainState) -> float:
 
 
 def _save(folder: RunFolder, config: Config, state: TrainState, must: bool) -> int:
-    """Write a checkpoint; returns the step of the next. A failure ends the run only if this one `must` succeed."""
+    """Write a checkpoint; returns the step of the next. One that `must` succeed waits for room, up to an hour."""
     if not state.is_finite():
         raise UserError(
             f"a weight is no longer a finite number at step {state.step}; the checkpoints in {folder.checkpoints} are "
             "from before. Resume with a lower train.lr, or with train.precision=fp32"
         )
-    try:
-        path = save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
-    except CheckpointError as error:
-        if must:
-            raise
-        retry = min(100, config.train.save_every_steps)
-        log.error("%s; earlier checkpoints are intact, training goes on and tries again in %d steps", error, retry)
-        return state.step + retry
+    for attempt in itertools.count(1):
+        try:
+            path = save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
+            break
+        except CheckpointError as error:
+            if not must:
+                retry = min(100, config.train.save_every_steps)
+                log.error("%s; earlier ones are intact, training goes on and tries again in %d steps", error, retry)
+                return state.step + retry
+            if attempt == LAST_TRIES:
+                raise
+            log.error("%s; make room: trying again every %d seconds (Ctrl-C gives up)", error, PAUSE)
+            time.sleep(PAUSE)
     log.info("step %d: saved %s", state.step, path)
     return _next(state.step, config.train.save_every_steps)
 

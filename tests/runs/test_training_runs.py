@@ -264,17 +264,32 @@ def test_a_disk_that_is_full_for_a_while_loses_nothing(
 ) -> None:
     real, calls = loop.save_checkpoint, []
 
-    def full_at_first(*args: Any) -> Path:
+    def full_at_times(*args: Any) -> Path:
         calls.append(args)
-        if len(calls) == 1:
-            raise CheckpointError("step_00000003.pt: could not be written: No space left on device")
+        if len(calls) in (1, 3, 4):  # one on the way, and twice at the end
+            raise CheckpointError("step.pt: could not be written: No space left on device")
         return real(*args)
 
-    monkeypatch.setattr(loop, "save_checkpoint", full_at_first)
+    monkeypatch.setattr(loop, "save_checkpoint", full_at_times)
+    monkeypatch.setattr(loop, "PAUSE", 0)
     assert run(tiny, tmp_path / "run") == 0
-    assert len(calls) == 3
+    assert len(calls) == 5
     assert_same_end(tmp_path / "run", straight)
-    assert "No space left on device; earlier checkpoints are intact" in (tmp_path / "run" / "log.txt").read_text()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "No space left on device; earlier ones are intact, training goes on" in log
+    assert "No space left on device; make room: trying again" in log
+
+
+def test_a_disk_that_stays_full_is_an_error_in_the_end(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> Path:
+        raise CheckpointError("step.pt: could not be written: No space left on device")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    monkeypatch.setattr(loop, "PAUSE", 0)
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        run(tiny, tmp_path / "run")
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(

@@ -83,7 +83,9 @@ def test_a_failed_save_keeps_the_previous_checkpoint_and_leaves_nothing(
         raise error
 
     monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(CheckpointError, match=r"step_00000002.pt: could not be written: (No space|write failed)"):
+    with pytest.raises(
+        CheckpointError, match=r"step_00000002.pt: could not be written: (No space|the file system took)"
+    ):
         save_checkpoint(tmp_path, config, at(state, 2), keep_last=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     assert read_checkpoint(tmp_path / "latest.pt")["step"] == 1
