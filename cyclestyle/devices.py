@@ -52,7 +52,8 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    told = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told
 
 
 def free_memory(device: torch.device) -> int | None:

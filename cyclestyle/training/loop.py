@@ -66,8 +66,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             state.load_state_dict(saved)
         elif config.train.init_from:
             _start_from(config.train.init_from, state)
-        stack.enter_context(logging_to(run_dir / "log.txt"))
         folder.write_config(config)
+        stack.enter_context(logging_to(run_dir / "log.txt"))
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
         folder.notes += samples.problems
         _announce(config, folder, data, state.step, f"{device.type} in {str(dtype).removeprefix('torch.')}")

@@ -356,6 +356,19 @@ def test_every_kind_of_network_and_loss_trains(
     assert run(values, tmp_path / "run", train={"max_steps": 2, "precision": precision, "batch_size": 2}) == 0
 
 
+def test_fp16_scales_its_losses_and_resumes(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "pick_precision", lambda name, device: torch.float16)  # the CPU computes it, if slowly
+    assert run(tiny, tmp_path / "straight", train={"max_steps": 4}) == 0
+    assert run(tiny, tmp_path / "run", train={"max_steps": 2, "decay_steps": 0}) == 0
+    assert final(tmp_path / "run")["scaler"]["scale"] >= 1
+    assert run(tiny, tmp_path / "run", resume=True, train={"max_steps": 4}) == 0
+    a, b = final(tmp_path / "straight"), final(tmp_path / "run")
+    assert a["scaler"] == b["scaler"]
+    assert differing(a["model"], b["model"]) == []
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
