@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from cyclestyle.errors import UserError, choices
+from cyclestyle.config_errors import Places, describe_error
+from cyclestyle.errors import UserError
 from cyclestyle.strict_yaml import parse_yaml, read_yaml
 
 Step = dict[str, dict[str, Any]]
@@ -208,7 +209,7 @@ def load_config(path: Path | str | None, overrides: list[str] | tuple[str, ...] 
         ConfigError: one line `path:line: section.key: what is wrong` for each mistake.
     """
     values: Any = {}
-    places: dict[tuple[Any, ...], str] = {}
+    places: Places = {}
     if path is not None:
         try:
             values, lines = read_yaml(Path(path))
@@ -225,7 +226,7 @@ def load_config(path: Path | str | None, overrides: list[str] | tuple[str, ...] 
     return check_config(values, places, str(path) if path else "command line")
 
 
-def check_config(values: dict[str, Any], places: dict[tuple[Any, ...], str] | None = None, name: str = "") -> Config:
+def check_config(values: dict[str, Any], places: Places | None = None, name: str = "") -> Config:
     """Turn plain values, as in a checkpoint, into a Config.
 
     Raises:
@@ -234,7 +235,8 @@ def check_config(values: dict[str, Any], places: dict[tuple[Any, ...], str] | No
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        lines = [_line(e, places or {}, name) for e in error.errors()]
+        options = [option for option, _, _ in list_options()]
+        lines = [describe_error(e, Config, options, places or {}, name) for e in error.errors()]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from None
 
 
@@ -303,60 +305,3 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
         at = below
     at[key[-1]] = value
     return key
-
-
-def _line(error: Any, places: dict[tuple[Any, ...], str], name: str) -> str:
-    """One line for one pydantic error: place, key, what is wrong, the value, the nearest valid one."""
-    location, section = _without_tags(error["loc"])
-    if location[:2] == ("data", "augment") and places and location[:3] not in places:
-        location = (*location[:2], *location[3:])  # one list for both domains
-    place = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), name)
-    value, context = error["input"], error.get("ctx", {})
-    kind = error["type"]
-    if kind == "extra_forbidden":
-        text = _unknown_key(str(location[-1]), section)
-    elif kind in ("literal_error", "union_tag_invalid"):
-        expected = context.get("expected") or context["expected_tags"]
-        accepted = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
-        given = value.get("name") if isinstance(value, dict) else value
-        text = f"{given!r} is not a choice; {choices(str(given), accepted)}"
-    elif kind == "missing":
-        text = "is missing here"
-    elif kind in ("too_short", "too_long"):
-        text = f"must hold {context.get('min_length', context.get('max_length'))} words, not {value!r}"
-    elif kind == "value_error":
-        text = str(context["error"])
-    elif kind in ("model_type", "model_attributes_type"):
-        text = f"must be a section with keys, not {value!r}"
-    else:
-        wanted = error["msg"].replace("Input should be ", "must be ").replace("valid integer", "whole number")
-        bound = next((context[b] for b in ("ge", "le") if b in context), None)
-        text = f"{wanted}, not {value!r}" + (f"; nearest accepted: {bound}" if bound is not None else "")
-    return f"{place}: {'.'.join(map(str, location))}: {text}" if location else f"{place}: {text}"
-
-
-def _without_tags(loc: tuple[Any, ...]) -> tuple[tuple[Any, ...], type[BaseModel]]:
-    """The key as the user wrote it (pydantic adds the choice of a union to it), and the section it stands in."""
-    section: type[BaseModel] = Config
-    key: list[Any] = []
-    tagged: dict[str, type[BaseModel]] = {}
-    for part in loc:
-        if part in tagged:
-            section, tagged = tagged[part], {}
-            continue
-        key.append(part)
-        field = section.model_fields.get(part) if isinstance(part, str) else None
-        types = [t for t in (get_args(field.annotation) or (field.annotation,)) if isinstance(t, type)] if field else []
-        models = [t for t in types if issubclass(t, BaseModel)]
-        if len(models) == 1:
-            section = models[0]
-        tagged = {m.model_fields["name"].default: m for m in models} if len(models) > 1 else {}
-    return tuple(key), section
-
-
-def _unknown_key(key: str, section: type[BaseModel]) -> str:
-    accepted = list(section.model_fields)
-    elsewhere = [name for name, _, _ in list_options() if name.split(".")[-1] == key]
-    if elsewhere:
-        return f"unknown key; did you mean {' or '.join(elsewhere)}?"
-    return f"unknown key; {choices(key, accepted)}"

@@ -10,7 +10,18 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "cyclestyle").rglob("*.py"))
 LAYERS = [
-    {"errors", "strict_yaml", "files", "config", "images", "devices", "checkpoint", "roundtrip", "commands"},
+    {
+        "errors",
+        "strict_yaml",
+        "files",
+        "config",
+        "config_errors",
+        "images",
+        "devices",
+        "checkpoint",
+        "roundtrip",
+        "commands",
+    },
     {"registry"},
     {"nets", "data"},
     {"losses", "metrics"},
