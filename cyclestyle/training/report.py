@@ -83,10 +83,13 @@ def _append(path: Path, content: bytes) -> None:
     """Add to a file all or nothing."""
     with path.open("ab", buffering=0) as file:
         size = file.tell()
-        if file.write(content) != len(content):
+        try:
+            if file.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+        except OSError:
             file.truncate(size)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fsync(file.fileno())
+            raise
 
 
 class _QuietFile(logging.FileHandler):
