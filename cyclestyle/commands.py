@@ -13,6 +13,12 @@ def run_command(command: Callable[[list[str] | None], int], argv: list[str] | No
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("cyclestyle"):
+            raise
+        where = "activate the environment it is in (source .venv/bin/activate), or install it: pip install -e ."
+        print(f"error: the package {error.name} is not installed for {sys.executable}; {where}", file=sys.stderr)
+        return 1
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         print(f"error: {place}{error.strerror or error}", file=sys.stderr)

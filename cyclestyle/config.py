@@ -173,9 +173,9 @@ class TrainConfig(Section):
     @field_validator("decay_steps")
     @classmethod
     def _decay_fits(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
-        max_steps = info.data.get("max_steps")
+        max_steps = info.data.get("max_steps", decay_steps)  # a wrong max_steps has a line of its own
         if decay_steps is not None and (max_steps is None or decay_steps > max_steps):
-            raise ValueError(f"{decay_steps} needs a max_steps at least as large, not {max_steps}")
+            raise ValueError(f"{decay_steps} needs a max_steps at least as large, not {max_steps}; lower it, or null")
         return decay_steps
 
     @model_validator(mode="after")

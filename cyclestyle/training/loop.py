@@ -66,6 +66,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             state.load_state_dict(saved)
         elif config.train.init_from:
             _start_from(config.train.init_from, state)
+        if state.step > total:
+            raise ConfigError(f"train: the run has {state.step} steps behind it, more than the {total} asked for")
         folder.write_config(config)
         stack.enter_context(logging_to(run_dir / "log.txt"))
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
@@ -131,7 +133,8 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     (count_a, count_b), (name_a, name_b) = map(len, data.paths), config.data.names
     log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
     length = describe_length(config.train, data.epoch_length())
-    log.info("from step %d to %s; watch: tensorboard --logdir %s", step, length, folder.path)
+    log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
+    log.info("watch: tensorboard --logdir %s", folder.path)
 
 
 @torch.no_grad()

@@ -241,6 +241,16 @@ def test_a_finished_run_is_complete_and_takes_more_steps(tiny: dict[str, Any], s
     assert [line["step"] for line in metrics(run_dir)] == [2, 4, 6, 8, 10]
 
 
+def test_fewer_steps_than_there_are_is_refused_and_changes_nothing(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path
+) -> None:
+    run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
+    before = (run_dir / "config.yaml").read_bytes()
+    with pytest.raises(UserError, match="the run has 8 steps behind it, more than the 5 asked for"):
+        run(tiny, run_dir, resume=True, train={"max_steps": 5})
+    assert (run_dir / "config.yaml").read_bytes() == before
+
+
 def test_a_new_run_takes_no_folder_of_another(tiny: dict[str, Any], straight: Path) -> None:
     before = final(straight)
     with pytest.raises(UserError, match=r"holds a run already; go on with it by --resume"):

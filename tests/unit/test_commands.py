@@ -17,6 +17,16 @@ def test_a_file_that_fails_is_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err == "error: /x/y: No space left on device\n"
 
 
+def test_a_missing_package_is_one_line_that_names_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    def lacks(argv: list[str] | None) -> int:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    assert run_command(lacks, None) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: the package torch is not installed for")
+    assert "source .venv/bin/activate" in err
+
+
 def test_an_interrupt_is_status_130() -> None:
     def stop(argv: list[str] | None) -> int:
         raise KeyboardInterrupt

@@ -64,6 +64,7 @@ def test_defaults_are_those_of_the_paper() -> None:
         ("seed: !!bool maybe", ":1: seed: 'maybe' is no tag:yaml.org,2002:bool"),
         ("train: {n_epochs: 0, n_epochs_decay: 0}", "nothing to train"),
         ("train: {decay_steps: 5}", ":1: train.decay_steps: 5 needs a max_steps"),
+        ("train: {max_steps: x, decay_steps: 5}", ":1: train.max_steps: must be a whole number, not 'x'"),
         ("train: 3", ":1: train: must be a section with keys, not 3"),
         ("train: {lr: .inf}", ":1: train.lr: must be a valid number, not '.inf'"),
     ],
