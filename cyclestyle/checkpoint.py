@@ -1,6 +1,6 @@
 """Checkpoints: written whole or not at all, read without running code, and they describe themselves.
 
-In the folder `checkpoints` of a run lie `step_XXXXXXXX.pt` (everything that training needs to go on), `latest.pt` (the
+In the folder `checkpoints` of a run lie `step_NNNNNNNN.pt` (everything that training needs to go on), `latest.pt` (the
 newest of them) and `latest.safetensors` (the two generators alone, with their description).
 """
 
