@@ -94,8 +94,8 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file") from None
     except (PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
-    except Exception as error:  # torch raises many kinds on damaged files, OSError among them
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({type(error).__name__})") from None
+    except Exception:  # torch raises many kinds on damaged files, OSError among them
+        raise CheckpointError(f"{path}: {_what_is_wrong(path)}") from None
     if not isinstance(content, dict) or "generators" not in content or "config" not in content:
         raise CheckpointError(f"{path}: not a checkpoint of cyclestyle")
     if content.get("format") != FORMAT:
@@ -142,10 +142,9 @@ def read_model(path: Path) -> TrainedModel:
         candidates = [path / "checkpoints" / "latest.safetensors", path / "checkpoints" / "latest.pt"]
         path_or_none = next((c for c in candidates if c.exists()), None)
         if path_or_none is None:
-            raise CheckpointError(
-                f"{path}: holds no checkpoints/latest.safetensors or latest.pt; "
-                "name a run folder that has been trained, or a model file"
-            )
+            below = sorted(path.glob("*/checkpoints/latest.*"))
+            hint = f"did you mean {below[0].parents[1]}?" if below else "name a run that was trained, or a model file"
+            raise CheckpointError(f"{path}: holds no checkpoints/latest.safetensors or latest.pt; {hint}")
         path = path_or_none
     if path.suffix != ".safetensors":
         content = read_checkpoint(path, mmap=True)
@@ -193,6 +192,12 @@ def _point_latest_to(path: Path) -> None:
     except OSError:
         with path.open("rb") as source, atomic_write(latest) as target:
             shutil.copyfileobj(source, target)
+
+
+def _what_is_wrong(path: Path) -> str:
+    with path.open("rb") as file:
+        archive = file.read(2) == b"PK"  # as torch.save begins
+    return "damaged: it was cut or altered" if archive else "not a checkpoint of cyclestyle"
 
 
 def _config(values: dict[str, Any], path: Path) -> Config:

@@ -1,9 +1,42 @@
-"""What all commands share: how a user's mistake is told, and which exit status it gives."""
+"""What all commands share: their names, how a user's mistake is told, and which exit status it gives."""
 
+import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
-from cyclestyle.errors import UserError
+from cyclestyle.errors import UserError, choices, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Knows the name it was called by, and what a mistyped option may have meant.
+
+    Args:
+        name: of the sub-command of `cyclestyle`.
+        prog: how the command is called otherwise.
+        settings: names of the `section.key=value` that the command takes.
+        others: as of ArgumentParser.
+    """
+
+    def __init__(self, name: str, prog: str, settings: tuple[str, ...] = (), **others: Any) -> None:
+        super().__init__(prog=f"cyclestyle {name}" if Path(sys.argv[0]).stem == "cyclestyle" else prog, **others)
+        self._settings = settings
+
+    def error(self, message: str) -> NoReturn:
+        start, _, words = message.partition("unrecognized arguments: ")
+        if not start:
+            word = words.split()[0]
+            message = f"unknown option {word}; {self._meant(word)}"
+        super().error(message)
+
+    def _meant(self, word: str) -> str:
+        option, _, value = word.lstrip("-").replace("-", "_").partition("=")
+        name = next((s for s in self._settings if option in (s, s.rpartition(".")[2])), nearest(option, self._settings))
+        flags = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        if name and not nearest(word, flags):
+            return f"options of a configuration have no dashes: {name}={value or 'VALUE'}"
+        return choices(word, flags)
 
 
 def run_command(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:

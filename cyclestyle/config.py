@@ -97,13 +97,17 @@ class PatchganOptions(Section):
     name: Literal["patchgan"] = Field("patchgan", description="judges overlapping patches (arXiv:1611.07004)")
     channels: int = Field(64, ge=1, description="channels of the first layer")
     layers: int = Field(3, ge=1, le=6, description="strided layers after the first; 3 sees 70x70 pixels")
-    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
+    norm: Literal["instance", "group", "none", "spectral"] = Field(
+        "instance", description="normalisation between layers, or spectral: of the weights (arXiv:1802.05957)"
+    )
 
 
 class PixelOptions(Section):
     name: Literal["pixel"] = Field("pixel", description="judges each pixel by its colour")
     channels: int = Field(64, ge=1, description="channels of the first layer")
-    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
+    norm: Literal["instance", "group", "none", "spectral"] = Field(
+        "instance", description="normalisation between layers, or spectral: of the weights (arXiv:1802.05957)"
+    )
 
 
 class ModelConfig(Section):
@@ -175,7 +179,8 @@ class TrainConfig(Section):
     def _decay_fits(cls, decay_steps: int | None, info: ValidationInfo) -> int | None:
         max_steps = info.data.get("max_steps", decay_steps)  # a wrong max_steps has a line of its own
         if decay_steps is not None and (max_steps is None or decay_steps > max_steps):
-            raise ValueError(f"{decay_steps} needs a max_steps at least as large, not {max_steps}; lower it, or null")
+            remedy = f"set train.decay_steps={max_steps // 2} too" if max_steps else "set train.max_steps too"
+            raise ValueError(f"{decay_steps} needs a max_steps at least as large, not {max_steps}; {remedy}")
         return decay_steps
 
     @model_validator(mode="after")

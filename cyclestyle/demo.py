@@ -1,11 +1,10 @@
 """The demonstration: draw landscapes, train on them, translate others, and compare with the truth."""
 
-import argparse
 import sys
 from pathlib import Path
 
-from cyclestyle.commands import run_command
-from cyclestyle.config import load_config
+from cyclestyle.commands import Parser, run_command
+from cyclestyle.config import list_options, load_config
 from cyclestyle.errors import UserError
 
 CONFIG = Path(__file__).parents[1] / "configs" / "demo.yaml"
@@ -18,8 +17,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyclestyle.demo",
+    parser = Parser(
+        "demo",
+        "python -m cyclestyle.demo",
+        settings=tuple(name for name, _, _ in list_options()),
         description="Draw ink paintings and photographs, train on them, translate test pictures and compare.",
     )
     parser.add_argument("-o", "--out", type=Path, help="default: runs/demo, or the next free")

@@ -5,7 +5,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from cyclestyle.commands import run_command
+from cyclestyle.commands import Parser, run_command
 from cyclestyle.config import Config, ConfigError, differences, list_options, load_config
 from cyclestyle.data.layout import split_folder
 from cyclestyle.errors import UserError
@@ -17,8 +17,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="train.py",
+    parser = Parser(
+        "train",
+        "train.py",
+        settings=tuple(name for name, _, _ in list_options()),
         description="Train a CycleGAN between two folders of pictures.",
         epilog=_options_text(),
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -4,7 +4,6 @@ The training folders share no scene; in the test folders files of equal name sho
 has a ground truth and its quality can be measured without any network.
 """
 
-import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
-from cyclestyle.commands import run_command
+from cyclestyle.commands import Parser, run_command
 from cyclestyle.errors import UserError
 
 Array = np.ndarray
@@ -295,8 +294,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyclestyle.data.synthetic",
+    parser = Parser(
+        "synthetic",
+        "python -m cyclestyle.data.synthetic",
         description="Draw landscapes as ink paintings (trainA, testA) and as photographs (trainB, testB). "
         "Test pictures of equal name show the same scene.",
     )

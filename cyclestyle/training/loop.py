@@ -119,11 +119,12 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             if state.step >= next_save or last:
                 next_save = _save(folder, config, state, must=last)
 
+        bar.close()  # its last state stays above the lines that follow
         if stopped and state.step < total:
             _save(folder, config, state, must=True)
             log.info("stopped at step %d of %d and saved; go on: --run-dir %s --resume", state.step, total, run_dir)
             return 128 + stopped[0]
-        log.info("complete: %d steps; use it: python -m cyclestyle.translate %s PICTURES -o OUT", state.step, run_dir)
+        log.info("complete: %d steps; use it: %s", state.step, _how_to_use(run_dir, config))
         return 0
 
 
@@ -134,6 +135,9 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
     length = describe_length(config.train, data.epoch_length())
     log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
+    if step == total_steps(config.train, data.epoch_length()):
+        option = "max_steps" if config.train.max_steps else "n_epochs"
+        log.info("nothing is left to do; to go on, raise train.%s", option)
     log.info("watch: tensorboard --logdir %s", folder.path)
 
 
@@ -154,7 +158,10 @@ def _check_sizes(config: Config, state: TrainState) -> None:
 
 
 def _start_from(path: str, state: TrainState) -> None:
-    trained = read_model(Path(path))
+    try:
+        trained = read_model(Path(path))
+    except CheckpointError as error:
+        raise ConfigError(f"train.init_from: {error}") from None
     try:
         for nets in filter(None, (state.generators, state.average)):
             for name, net in nets.items():
@@ -164,6 +171,11 @@ def _start_from(path: str, state: TrainState) -> None:
         raise ConfigError(
             f"train.init_from: {trained.path} holds other generators ({other}); set model.generator alike"
         ) from None
+
+
+def _how_to_use(run_dir: Path, config: Config) -> str:
+    name_a, name_b = config.data.names
+    return f"python -m cyclestyle.translate {run_dir} PICTURES -o OUT --to {name_b} (or {name_a})"
 
 
 def _next(step: int, every: int) -> int:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path, self.checkpoints = path, path / "checkpoints"
         self.notes: list[str] = []
+        self._made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             self._lock = os.open(path / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
@@ -40,6 +42,8 @@ class RunFolder:
             ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(self._lock).st_nlink == 0:
+                raise BlockingIOError("a process that was refused has just removed the folder")
         except OSError:
             os.close(self._lock)
             raise RunFolderError(f"{path}: in use by another process; choose another --run-dir") from None
@@ -48,6 +52,8 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._made and [p.name for p in self.path.iterdir()] == [".lock"]:  # refused before anything was written
+            shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
     def check_empty(self) -> None:

@@ -1,11 +1,10 @@
 """The translation command: `python -m cyclestyle.translate MODEL INPUT... -o OUT`."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cyclestyle.commands import run_command
+from cyclestyle.commands import Parser, run_command
 from cyclestyle.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(argv: list[str] | None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m cyclestyle.translate", description="Translate pictures with a trained model."
+    parser = Parser(
+        "translate", "python -m cyclestyle.translate", description="Translate pictures with a trained model."
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder, checkpoint (.pt) or .safetensors file")
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders (with all below them) or globs")

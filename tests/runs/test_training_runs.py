@@ -236,6 +236,7 @@ def test_a_finished_run_is_complete_and_takes_more_steps(tiny: dict[str, Any], s
     run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
     assert run(tiny, run_dir, resume=True) == 0
     assert final(run_dir)["step"] == 8
+    assert "nothing is left to do; to go on, raise train.max_steps" in (run_dir / "log.txt").read_text()
     assert run(tiny, run_dir, resume=True, train={"max_steps": 10}) == 0
     assert final(run_dir)["step"] == 10
     assert [line["step"] for line in metrics(run_dir)] == [2, 4, 6, 8, 10]

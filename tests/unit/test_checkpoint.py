@@ -127,7 +127,8 @@ def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
     ("name", "content", "expected"),
     [
         ("a.pt", None, "no such file"),
-        ("a.pt", b"text", "damaged, or not a checkpoint"),
+        ("a.pt", b"text", "not a checkpoint of cyclestyle"),
+        ("a.pt", b"PK\3\4", "damaged: it was cut or altered"),
         ("a.pt", {"weights": 1}, "not a checkpoint of cyclestyle"),
         ("a.pt", {"format": 99, "generators": {}, "config": {}}, "format 99 is not format"),
         ("a.pt", {"format": 1, "generators": {}, "config": {"sead": 1}}, "sead: unknown key"),
@@ -151,6 +152,10 @@ def test_what_is_no_model_is_named(tmp_path: Path, name: str, content: Any, expe
 
 def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no checkpoints/latest.safetensors or latest.pt"):
+        read_model(tmp_path)
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "latest.pt").touch()
+    with pytest.raises(CheckpointError, match=f"did you mean {tmp_path / 'run'}\\?"):
         read_model(tmp_path)
 
 

@@ -52,6 +52,16 @@ def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str
     assert "usage:" in capsys.readouterr().out
 
 
+def test_a_command_is_called_what_the_user_called_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for program, usage in (("/somewhere/bin/cyclestyle", "usage: cyclestyle train "), ("x.py", "usage: train.py ")):
+        monkeypatch.setattr("sys.argv", [program])
+        with pytest.raises(SystemExit):
+            train.main(["--help"])
+        assert capsys.readouterr().out.startswith(usage)
+
+
 def test_help_lists_every_option_with_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         train.main(["--help"])
@@ -71,6 +81,11 @@ def test_help_lists_every_option_with_default_and_meaning(capsys: pytest.Capture
         (["--config", "c.yaml", "data.root=gone"], 1, "data.root: there is no folder 'gone'"),
         (["--config", "c.yaml", "train.lr=x"], 1, "command line: train.lr: must be a valid number, not 'x'"),
         (["--config", "c.yaml", "--device", "tpu"], 2, "invalid choice: 'tpu'"),
+        (["--confg", "c.yaml"], 2, "unknown option --confg; did you mean '--config'?"),
+        (["--max-steps=20"], 2, "options of a configuration have no dashes: train.max_steps=20"),
+        (["--n-epoch", "3"], 2, "options of a configuration have no dashes: train.n_epochs=VALUE"),
+        (["--config", "c.yaml", "train.decay_steps=4", "train.max_steps=2"], 1, "set train.decay_steps=1 too"),
+        (["--config", "c.yaml", "train.decay_steps=4"], 1, "not None; set train.max_steps too"),
     ],
 )
 def test_mistakes_in_the_training_command(
