@@ -113,10 +113,12 @@ class Translator:
             raise UserError(f"{advice}, more than there is; use smaller pictures or a smaller batch") from None
 
     def _bytes_a_pixel(self) -> int:
-        """What a pass takes at its peak: a few maps of the first layer's channels at full resolution."""
+        """What a pass takes at its peak, measured, in fp32 values of the first layer; padding and norms give fp32."""
         spec = self.model.config.model.generator
-        bytes_a_value = 4 if self.device.type == "cuda" else self.dtype.itemsize  # norms give fp32 under CUDA autocast
-        return spec.channels * bytes_a_value * (5 if spec.upsample == "transpose" else 8)
+        values = 4 if spec.upsample == "transpose" else 8
+        if self.dtype != torch.float32 and self.device.type == "cpu":
+            values = values * 3 // 4
+        return spec.channels * 4 * values
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

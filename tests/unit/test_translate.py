@@ -1,5 +1,7 @@
 """Translation in Python: any size, exactly the same size out, and which file goes where."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,36 @@ def test_a_picture_that_does_not_fit_into_memory_is_named(run_dir: Path, monkeyp
     monkeypatch.setattr(translator_module, "to_tensor", full)
     with pytest.raises(UserError, match="of memory, more than there is"):
         cyclestyle.Translator.load(run_dir)(noise(48, 64))
+
+
+MEASURE_PEAK = """
+import resource, sys
+import numpy as np, torch
+import cyclestyle
+torch.set_num_threads(1)
+translator = cyclestyle.Translator.load(sys.argv[1], precision=sys.argv[2])
+translator(np.zeros((64, 64, 3), np.uint8))
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+translator(np.zeros((1024, 1024, 3), np.uint8))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((peak - before) / 1024**2, translator._bytes_a_pixel())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+@pytest.mark.parametrize("upsample", ["transpose", "bilinear"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_memory_that_a_picture_is_said_to_need_is_what_it_takes(
+    tiny: dict[str, Any], tmp_path: Path, upsample: str, precision: str
+) -> None:
+    config = check_config(
+        tiny | {"model": tiny["model"] | {"generator": {"channels": 32, "blocks": 1, "upsample": upsample}}}
+    )
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    save_checkpoint(tmp_path / "checkpoints", config, state.state_dict(), keep_last=1)
+    words = [sys.executable, "-c", MEASURE_PEAK, tmp_path, precision]
+    taken, said = map(float, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
+    assert 0.8 * said < taken < 1.05 * said
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
