@@ -97,17 +97,13 @@ class PatchganOptions(Section):
     name: Literal["patchgan"] = Field("patchgan", description="judges overlapping patches (arXiv:1611.07004)")
     channels: int = Field(64, ge=1, description="channels of the first layer")
     layers: int = Field(3, ge=1, le=6, description="strided layers after the first; 3 sees 70x70 pixels")
-    norm: Literal["instance", "group", "none", "spectral"] = Field(
-        "instance", description="normalisation between layers, or spectral: of the weights (arXiv:1802.05957)"
-    )
+    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
 
 
 class PixelOptions(Section):
     name: Literal["pixel"] = Field("pixel", description="judges each pixel by its colour")
     channels: int = Field(64, ge=1, description="channels of the first layer")
-    norm: Literal["instance", "group", "none", "spectral"] = Field(
-        "instance", description="normalisation between layers, or spectral: of the weights (arXiv:1802.05957)"
-    )
+    norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
 
 
 class ModelConfig(Section):

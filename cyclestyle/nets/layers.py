@@ -3,7 +3,6 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 
 class InstanceNorm(nn.Module):
@@ -25,7 +24,7 @@ class InstanceNorm(nn.Module):
 
 def make_norm(name: str, channels: int) -> nn.Module:
     """`instance`, `group` (16 channels a group, or as many as divide) or `none` for (B, channels, H, W)."""
-    if name in ("none", "spectral"):
+    if name == "none":
         return nn.Identity()
     if name == "instance":
         return InstanceNorm()
@@ -33,13 +32,6 @@ def make_norm(name: str, channels: int) -> nn.Module:
     while channels % groups:
         groups -= 1
     return nn.GroupNorm(groups, channels, affine=False)
-
-
-def divide_by_spectral_norm(net: nn.Module) -> None:
-    """Keep the largest singular value of each convolution at 1 (Miyato et al., arXiv:1802.05957, section 2.1)."""
-    for module in list(net.modules()):
-        if isinstance(module, nn.Conv2d):
-            spectral_norm(module)
 
 
 def init_weights(net: nn.Module) -> None:

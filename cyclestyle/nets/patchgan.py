@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from cyclestyle.nets.layers import divide_by_spectral_norm, make_norm
+from cyclestyle.nets.layers import make_norm
 
 
 class PatchDiscriminator(nn.Module):
@@ -11,7 +11,7 @@ class PatchDiscriminator(nn.Module):
     Args:
         channels: of the first layer; doubled by each further one, up to eight times.
         layers: strided layers after the first.
-        norm: see `make_norm`, the first and the last layer have none; or `spectral`, of the weights of all layers.
+        norm: see `make_norm`; the first and the last layer have none.
     """
 
     def __init__(self, channels: int = 64, layers: int = 3, norm: str = "instance") -> None:
@@ -27,8 +27,6 @@ class PatchDiscriminator(nn.Module):
                 nn.LeakyReLU(0.2, inplace=True),
             ]
         self.body = nn.Sequential(*body, nn.Conv2d(wide, 1, 4, padding=1))
-        if norm == "spectral":
-            divide_by_spectral_norm(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.body(x)]
@@ -47,8 +45,6 @@ class PixelDiscriminator(nn.Module):
             nn.LeakyReLU(0.2, inplace=True),
             nn.Conv2d(2 * channels, 1, 1),
         )
-        if norm == "spectral":
-            divide_by_spectral_norm(self)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         return [self.body(x)]
