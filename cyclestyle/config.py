@@ -91,6 +91,7 @@ class ResnetOptions(Section):
     norm: Literal["instance", "group", "none"] = Field(
         "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"
     )
+    skips: bool = Field(False, description="lead fine detail past the blocks; sharper, and closer to the source")
 
 
 class PatchganOptions(Section):

@@ -30,14 +30,22 @@ class ResnetGenerator(nn.Module):
         upsample: "transpose" (paper), or "resize" (nearest neighbour) or "bilinear", each followed by a convolution,
             which cures the checkerboard (Odena et al. 2016, doi:10.23915/distill.00003).
         norm: see `make_norm`.
+        skips: add the maps of full and half resolution before the blocks to those after them, as a U-Net joins them
+            (arXiv:1505.04597): fine detail need not pass through a quarter of the resolution.
     """
 
     stride = 4
 
     def __init__(
-        self, channels: int = 64, blocks: int = 9, upsample: str = "transpose", norm: str = "instance"
+        self,
+        channels: int = 64,
+        blocks: int = 9,
+        upsample: str = "transpose",
+        norm: str = "instance",
+        skips: bool = False,
     ) -> None:
         super().__init__()
+        self.skips = skips
         c = channels
         self.stem = _unit(nn.Conv2d(3, c, 7, padding=3, padding_mode="reflect"), norm)
         self.down = nn.Sequential(
@@ -49,7 +57,13 @@ class ResnetGenerator(nn.Module):
         self.head = nn.Conv2d(c, 3, 7, padding=3, padding_mode="reflect")
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.up(self.blocks(self.down(self.stem(x))))
+        if self.skips:
+            full = self.stem(x)
+            half = self.down[0](full)
+            half = half + self.up[0](self.blocks(self.down[1](half)))
+            x = full + self.up[1](half)
+        else:
+            x = self.up(self.blocks(self.down(self.stem(x))))
         return torch.tanh(self.head(x).float())
 
 

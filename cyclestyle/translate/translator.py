@@ -113,12 +113,11 @@ class Translator:
             raise UserError(f"{advice}, more than there is; use smaller pictures or a smaller batch") from None
 
     def _bytes_a_pixel(self) -> int:
-        """What a pass takes at its peak, measured, in fp32 values of the first layer; padding and norms give fp32."""
+        """What a pass takes at its peak, as measured: so many maps like that of the first layer."""
         spec = self.model.config.model.generator
-        values = 4 if spec.upsample == "transpose" else 8
-        if self.dtype != torch.float32 and self.device.type == "cpu":
-            values = values * 3 // 4
-        return spec.channels * 4 * values
+        maps = (4 if spec.upsample == "transpose" else 8) + spec.skips
+        mixed = self.device.type == "cpu" and self.dtype != torch.float32  # some fp32 remains: padding and norms
+        return spec.channels * maps * (3 if mixed else 4)
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

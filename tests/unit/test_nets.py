@@ -25,13 +25,28 @@ def test_default_networks_have_the_size_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
-@pytest.mark.parametrize("norm", ["instance", "group", "none"])
-def test_generators_keep_size_and_range(name: str, upsample: str, norm: str) -> None:
-    net = GENERATORS[name](channels=8, blocks=1, upsample=upsample, norm=norm)
+@pytest.mark.parametrize(("norm", "skips"), [("instance", False), ("group", True), ("none", False)])
+def test_generators_keep_size_and_range(name: str, upsample: str, norm: str, skips: bool) -> None:
+    net = GENERATORS[name](channels=8, blocks=1, upsample=upsample, norm=norm, skips=skips)
     out = net(torch.rand(2, 3, 3 * net.stride + net.stride * 6, 8 * net.stride) * 2 - 1)
     assert out.shape == (2, 3, 9 * net.stride, 8 * net.stride)
     assert out.abs().max() <= 1
     assert out.dtype == torch.float32
+
+
+def test_skips_lead_detail_past_the_blocks() -> None:
+    """A stripe a pixel wide is gone at a quarter of the resolution; only skips can carry it."""
+    stripes = torch.ones(1, 3, 32, 32)
+    stripes[..., ::2] = -1
+    for skips in (False, True):
+        net = GENERATORS["resnet"](channels=8, blocks=1, upsample="bilinear", norm="none", skips=skips)
+        with torch.no_grad():
+            for conv in net.up.modules():  # nothing comes from below
+                if isinstance(conv, nn.Conv2d):
+                    conv.weight.zero_()
+                    conv.bias.zero_()
+            out = net(stripes)
+        assert (out.std((2, 3)).max() > 1e-3) == skips
 
 
 @pytest.mark.parametrize(("layers", "size"), [(1, 16), (2, 34), (3, 70), (4, 142)])

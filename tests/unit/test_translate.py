@@ -98,14 +98,13 @@ print((peak - before) / 1024**2, translator._bytes_a_pixel())
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
-@pytest.mark.parametrize("upsample", ["transpose", "bilinear"])
+@pytest.mark.parametrize(("upsample", "skips"), [("transpose", False), ("bilinear", True)])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_memory_that_a_picture_is_said_to_need_is_what_it_takes(
-    tiny: dict[str, Any], tmp_path: Path, upsample: str, precision: str
+    tiny: dict[str, Any], tmp_path: Path, upsample: str, skips: bool, precision: str
 ) -> None:
-    config = check_config(
-        tiny | {"model": tiny["model"] | {"generator": {"channels": 32, "blocks": 1, "upsample": upsample}}}
-    )
+    generator = {"channels": 32, "blocks": 1, "upsample": upsample, "skips": skips}
+    config = check_config(tiny | {"model": tiny["model"] | {"generator": generator}})
     state = TrainState(config, torch.device("cpu"), torch.float32)
     save_checkpoint(tmp_path / "checkpoints", config, state.state_dict(), keep_last=1)
     words = [sys.executable, "-c", MEASURE_PEAK, tmp_path, precision]
