@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,10 @@ class RunFolder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._made and [p.name for p in self.path.iterdir()] == [".lock"]:  # refused before anything was written
-            shutil.rmtree(self.path, ignore_errors=True)
+        if self._made and [p.name for p in self.path.glob("*")] == [".lock"]:  # refused before anything was written
+            with suppress(OSError):
+                (self.path / ".lock").unlink()
+                self.path.rmdir()
         os.close(self._lock)
 
     def check_empty(self) -> None:

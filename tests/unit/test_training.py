@@ -217,6 +217,21 @@ def test_a_run_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_was_made_and_not_used_goes_away_and_others_stay(tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "unused"):
+        pass
+    assert not (tmp_path / "unused").exists()
+    (tmp_path / "mine").mkdir()
+    with RunFolder(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").exists()
+    with RunFolder(tmp_path / "used") as folder:
+        (folder.path / "config.yaml").touch()
+    assert (tmp_path / "used" / "config.yaml").exists()
+    with RunFolder(tmp_path / "deleted") as folder:
+        shutil.rmtree(folder.path)
+
+
 @pytest.mark.parametrize(("there", "expected"), [("config.yaml", "holds a run already"), ("mine.txt", "is not empty")])
 def test_a_folder_with_something_in_it_takes_no_new_run(tmp_path: Path, there: str, expected: str) -> None:
     (tmp_path / there).write_text("")
