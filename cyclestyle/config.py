@@ -28,6 +28,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+class Preparation(Section):
+    """What is done to every picture of a domain, in training and before translation alike."""
+
+    autocontrast: float | None = Field(
+        None, ge=0, lt=50, description="stretch each channel to black and white, this percentage cut off at either end"
+    )
+    saturation: float = Field(1.0, ge=0, description="then multiply the saturation (0: grey, 1: as it is)")
+
+
+class Prepare(Section):
+    """The preparation of each domain; it belongs to the model."""
+
+    A: Preparation = Field(Preparation(), description="of domain A")
+    B: Preparation = Field(Preparation(), description="of domain B")
+
+
 class Augment(Section):
     """An albumentations pipeline for each domain."""
 
@@ -50,6 +66,7 @@ class DataConfig(Section):
     crop_size: int = Field(
         256, ge=8, multiple_of=4, validate_default=True, description="side of the square that the networks see"
     )
+    prepare: Prepare = Prepare()
     augment: Augment = Field(
         Augment(),
         description="albumentations steps, one list or {A: [...], B: [...]}; 'crop_size' stands for its value",

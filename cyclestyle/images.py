@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageEnhance, ImageOps
 from torch import Tensor
 
+from cyclestyle.config import Preparation
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
 
@@ -99,6 +100,23 @@ def resize_image(picture: np.ndarray, size: int, how: str) -> np.ndarray:
     if target == (width, height):
         return picture
     return np.asarray(Image.fromarray(picture).resize(target, Image.Resampling.BICUBIC))
+
+
+def prepare_image(picture: np.ndarray, how: Preparation) -> np.ndarray:
+    """What `data.prepare` does to every picture of a domain, before training and before translation.
+
+    Args:
+        picture: uint8 (H, W, 3).
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    image = Image.fromarray(picture)
+    if how.autocontrast is not None:
+        image = ImageOps.autocontrast(image, cutoff=how.autocontrast)
+    if how.saturation != 1:
+        image = ImageEnhance.Color(image).enhance(how.saturation)
+    return np.asarray(image)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from cyclestyle.config import DataConfig
 from cyclestyle.data.augment import Pipeline
 from cyclestyle.data.layout import DataError, split_folder
-from cyclestyle.images import ImageError, find_images, read_image, resize_image
+from cyclestyle.images import ImageError, find_images, prepare_image, read_image, resize_image
 
 
 class _Cache:
@@ -72,11 +72,11 @@ class UnpairedData:
             around, index = divmod(number, len(paths))
             path = paths[_order(self._seed, domain, around, len(paths))[index]]
             key = np.random.SeedSequence([self._seed, domain, number]).generate_state(1)[0]
-            pair.append(pipeline(self._read(path), int(key)))
+            pair.append(pipeline(self._read(path, "AB"[domain]), int(key)))
         return pair[0], pair[1]
 
-    def _read(self, path: Path) -> np.ndarray:
-        """uint8 (H, W, 3), resized to load_size."""
+    def _read(self, path: Path, domain: str) -> np.ndarray:
+        """uint8 (H, W, 3), resized to load_size and prepared."""
         cached = self._cache.get(path)
         if cached is not None:
             return cached
@@ -84,7 +84,7 @@ class UnpairedData:
         height, width = picture.shape[:2]
         if min(height, width) < self.config.min_size:
             raise ImageError(f"{path}: tiny: {width}x{height} pixels, data.min_size is {self.config.min_size}")
-        picture = resize_image(picture, self.config.load_size, self.config.resize)
+        picture = _fitted(picture, self.config, domain)
         height, width = picture.shape[:2]
         if min(height, width) < self.config.crop_size:
             raise ImageError(f"{path}: {width}x{height} pixels, smaller than data.crop_size {self.config.crop_size}")
@@ -93,8 +93,9 @@ class UnpairedData:
 
     def _check_files(self) -> None:
         everything = [path for paths in self.paths for path in paths]
+        domains = [domain for domain, paths in zip("AB", self.paths, strict=True) for _ in paths]
         with ThreadPoolExecutor(max(1, self.config.workers)) as pool:
-            results = pool.map(self._problem, everything)
+            results = pool.map(self._problem, everything, domains)
             problems = list(tqdm(results, "checking files", len(everything), unit="file", disable=None, leave=False))
         bad = {path: problem for path, problem in zip(everything, problems, strict=True) if problem}
         if bad and self.config.on_bad_file == "error":
@@ -110,9 +111,9 @@ class UnpairedData:
                 left = f"{len(paths)} usable picture{'' if len(paths) == 1 else 's'}"
                 raise DataError(f"{self.config.root}/train{domain}: holds {left}; a domain needs at least 2")
 
-    def _problem(self, path: Path) -> str | None:
+    def _problem(self, path: Path, domain: str) -> str | None:
         try:
-            self._read(path)
+            self._read(path, domain)
         except ImageError as error:
             return str(error)
         return None
@@ -137,31 +138,35 @@ def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]
     """The first `count` readable pictures of A and B of the first split there is of test, val and train.
 
     Returns:
-        the split's name; uint8 (H, W, 3) pictures of each domain, resized to load_size and cut in the middle to at most
-        twice as long as wide; and a line for each picture that could not be read.
+        the split's name; uint8 (H, W, 3) pictures of each domain, resized to load_size, prepared, and cut in the middle
+        to at most twice as long as wide; and a line for each picture that could not be read.
     """
     problems: list[str] = []
     for split in ("test", "val", "train"):
-        pictures = [_first_readable(config, f"{split}{domain}", count, problems) for domain in "AB"]
+        pictures = [_first_readable(config, split, domain, count, problems) for domain in "AB"]
         if all(pictures):
             return split, pictures, problems
     raise DataError("\n".join(["no picture can be read:", *problems]))
 
 
-def _first_readable(config: DataConfig, split: str, count: int, problems: list[str]) -> list[np.ndarray]:
+def _first_readable(config: DataConfig, split: str, domain: str, count: int, problems: list[str]) -> list[np.ndarray]:
     pictures: list[np.ndarray] = []
     try:
-        paths = list_pictures(config, split)
+        paths = list_pictures(config, split + domain)
     except DataError:
         return []
     for path in paths:
         if len(pictures) == count:
             break
         try:
-            pictures.append(_middle(resize_image(read_image(path), config.load_size, config.resize)))
+            pictures.append(_middle(_fitted(read_image(path), config, domain)))
         except ImageError as error:
             problems.append(str(error))
     return pictures
+
+
+def _fitted(picture: np.ndarray, config: DataConfig, domain: str) -> np.ndarray:
+    return prepare_image(resize_image(picture, config.load_size, config.resize), getattr(config.prepare, domain))
 
 
 def _middle(picture: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
 from cyclestyle.devices import free_memory, is_out_of_memory, pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
-from cyclestyle.images import pad_to_multiple, to_tensor, to_uint8
+from cyclestyle.images import pad_to_multiple, prepare_image, to_tensor, to_uint8
 
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -39,6 +39,7 @@ class Translator:
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
         self.direction, self.model = direction, model
+        self._prepare = getattr(model.config.data.prepare, direction[0])
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         net = make_generator(model.config.model)
@@ -83,7 +84,8 @@ class Translator:
 
     def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Translate pictures, uint8 (H, W, 3) each, in one pass for each size that occurs."""
-        padded = [pad_to_multiple(_checked(picture), self._stride) for picture in pictures]
+        prepared = [prepare_image(_checked(picture), self._prepare) for picture in pictures]
+        padded = [pad_to_multiple(picture, self._stride) for picture in prepared]
         results: list[np.ndarray | None] = [None] * len(pictures)
         for shape in dict.fromkeys(p.shape for p in padded):
             group = [i for i, p in enumerate(padded) if p.shape == shape]

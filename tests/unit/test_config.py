@@ -55,6 +55,8 @@ def test_defaults_are_those_of_the_paper() -> None:
         ("data:\n  load_size: 100", "data.crop_size: 256 is larger than load_size 100"),
         ("data:\n  names: [ink]", ":2: data.names: must hold 2 words, not ['ink']"),
         ("data:\n  augment: [3]", ":2: data.augment.0: must be a valid dictionary, not 3"),
+        ("data:\n  prepare: {A: [grey]}", ":2: data.prepare.A: must be a section with keys, not ['grey']"),
+        ("data: {prepare: {A: {autocontrst: 2}}}", ":1: data.prepare.A.autocontrst: unknown key; did you mean"),
         ("loss:\n  cycle: ten", ":2: loss.cycle: must be a number or {ab: ..., ba: ...}, not 'ten'"),
         ("loss:\n  cycle: -1", ":2: loss.cycle: must be at least 0, not -1"),
         ("seed: 99999999999999999999999", ":1: seed: must be less than 9223372036854775808"),

@@ -163,6 +163,14 @@ def test_domains_can_have_pipelines_of_their_own(drawn: Path) -> None:
     assert (b.std(2) > 0).any()
 
 
+def test_only_the_domain_that_is_to_be_prepared_is_and_the_same_held_out(drawn: Path) -> None:
+    prepared = config(drawn, prepare={"A": {"saturation": 0}})
+    _, held, _ = held_out(prepared, 1)
+    for a, b in (UnpairedData(prepared, 0).sample(0), (held[0][0], held[1][0])):
+        assert (a.std(2) == 0).all()
+        assert (b.std(2) > 0).any()
+
+
 def test_held_out_pictures_come_from_test_or_else_train(copy: Path) -> None:
     split, (a, b), problems = held_out(config(copy), 2)
     assert (split, len(a), len(b), problems) == ("test", 2, 2, [])

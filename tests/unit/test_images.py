@@ -7,11 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from cyclestyle.config import Preparation
 from cyclestyle.images import (
     ImageError,
     find_images,
     grid,
     pad_to_multiple,
+    prepare_image,
     read_image,
     readable_suffixes,
     resize_image,
@@ -123,6 +125,21 @@ def test_resizing_does_not_alias_fine_stripes() -> None:
 @pytest.mark.parametrize(("how", "shape"), [("short", (40, 80)), ("square", (40, 40)), ("none", (50, 100))])
 def test_resize_modes(how: str, shape: tuple[int, int]) -> None:
     assert resize_image(np.zeros((50, 100, 3), np.uint8), 40, how).shape[:2] == shape
+
+
+def test_ink_on_brown_silk_is_prepared_to_black_on_white() -> None:
+    silk = np.tile(np.linspace(0, 1, 100)[:, None], (1, 100))[..., None] * (100, 70, 40) + (60, 50, 30)
+    silk = silk.round().astype(np.uint8)
+    neutral = prepare_image(silk, Preparation(autocontrast=2, saturation=0))
+    assert (neutral == neutral[..., :1]).all()
+    assert (neutral[:2] == 0).all()
+    assert (neutral[-2:] == 255).all()
+    assert (np.diff(neutral[:, 0, 0].astype(int)) >= 0).all()
+    assert np.array_equal(prepare_image(silk, Preparation()), silk)
+    half = prepare_image(silk, Preparation(saturation=0.5)).astype(int)
+    assert np.abs(2 * np.ptp(half, 2) - np.ptp(silk.astype(int), 2)).max() <= 2
+    flat = np.full((1, 1, 3), 9, np.uint8)
+    assert np.array_equal(prepare_image(flat, Preparation(autocontrast=2)), flat)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 100), (32, 32), (33, 35)])

@@ -13,7 +13,7 @@ import cyclestyle
 from cyclestyle.checkpoint import save_checkpoint
 from cyclestyle.config import check_config
 from cyclestyle.errors import UserError
-from cyclestyle.images import to_tensor, to_uint8
+from cyclestyle.images import prepare_image, to_tensor, to_uint8
 from cyclestyle.training.state import TrainState
 from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.sources import find_jobs
@@ -51,6 +51,18 @@ def test_a_picture_goes_through_the_generator_of_its_direction(
         expected = to_uint8(state.best_generators[net](to_tensor(picture)))[0]
     translator = cyclestyle.Translator.load(run_dir, direction, precision="fp32")
     assert np.abs(translator(picture).astype(int) - expected).max() <= 1
+
+
+def test_pictures_are_prepared_as_those_of_their_domain_were_in_training(
+    tiny: dict[str, Any], state: TrainState, tmp_path: Path
+) -> None:
+    config = check_config(tiny | {"data": tiny["data"] | {"prepare": {"A": {"saturation": 0, "autocontrast": 2}}}})
+    save_checkpoint(tmp_path / "checkpoints", config, state.state_dict(), keep_last=1)
+    picture = noise(41, 50) // 2
+    grey = prepare_image(picture, config.data.prepare.A)
+    from_a, from_b = (cyclestyle.Translator.load(tmp_path, direction) for direction in ("AtoB", "BtoA"))
+    assert np.array_equal(from_a(picture), from_a(grey))
+    assert not np.array_equal(from_b(picture), from_b(grey))
 
 
 def test_the_target_can_be_named(run_dir: Path) -> None:
