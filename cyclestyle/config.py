@@ -34,7 +34,6 @@ class Preparation(Section):
     autocontrast: float | None = Field(
         None, ge=0, lt=50, description="stretch each channel to black and white, this percentage cut off at either end"
     )
-    saturation: float = Field(1.0, ge=0, description="then multiply the saturation (0: grey, 1: as it is)")
 
 
 class Prepare(Section):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
 
 from cyclestyle.config import Preparation
@@ -111,12 +111,9 @@ def prepare_image(picture: np.ndarray, how: Preparation) -> np.ndarray:
     Returns:
         uint8 (H, W, 3).
     """
-    image = Image.fromarray(picture)
-    if how.autocontrast is not None:
-        image = ImageOps.autocontrast(image, cutoff=how.autocontrast)
-    if how.saturation != 1:
-        image = ImageEnhance.Color(image).enhance(how.saturation)
-    return np.asarray(image)
+    if how.autocontrast is None:
+        return picture
+    return np.asarray(ImageOps.autocontrast(Image.fromarray(picture), cutoff=how.autocontrast))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -130,14 +130,12 @@ def test_resize_modes(how: str, shape: tuple[int, int]) -> None:
 def test_ink_on_brown_silk_is_prepared_to_black_on_white() -> None:
     silk = np.tile(np.linspace(0, 1, 100)[:, None], (1, 100))[..., None] * (100, 70, 40) + (60, 50, 30)
     silk = silk.round().astype(np.uint8)
-    neutral = prepare_image(silk, Preparation(autocontrast=2, saturation=0))
-    assert (neutral == neutral[..., :1]).all()
-    assert (neutral[:2] == 0).all()
-    assert (neutral[-2:] == 255).all()
-    assert (np.diff(neutral[:, 0, 0].astype(int)) >= 0).all()
+    stretched = prepare_image(silk, Preparation(autocontrast=2)).astype(int)
+    assert (stretched[:2] == 0).all()
+    assert (stretched[-2:] == 255).all()
+    assert (np.diff(stretched[:, 0], axis=0) >= 0).all()
+    assert np.ptp(stretched, 2).max() < 10
     assert np.array_equal(prepare_image(silk, Preparation()), silk)
-    half = prepare_image(silk, Preparation(saturation=0.5)).astype(int)
-    assert np.abs(2 * np.ptp(half, 2) - np.ptp(silk.astype(int), 2)).max() <= 2
     flat = np.full((1, 1, 3), 9, np.uint8)
     assert np.array_equal(prepare_image(flat, Preparation(autocontrast=2)), flat)
 
