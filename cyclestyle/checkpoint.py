@@ -76,7 +76,8 @@ def finish_save(path: Path, config: Config, state: dict[str, Any], keep_last: in
     """
     with _named(path.with_name("latest.pt")):
         _point_latest_to(path)
-        for old in _checkpoints(path.parent)[keep_last:]:
+        older = [p for p in _checkpoints(path.parent) if _step(p) < state["step"]]  # later ones are damaged
+        for old in older[keep_last - 1 :]:
             old.unlink(missing_ok=True)
     with _named(path.with_name("latest.safetensors")):
         _save_generators(path.with_name("latest.safetensors"), config, state)
@@ -94,9 +95,11 @@ def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such file") from None
     except (PermissionError, IsADirectoryError) as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise CheckpointError(f"{path}: does not fit into the memory of this machine") from None
     except Exception:  # torch raises many kinds on damaged files, OSError among them
         raise CheckpointError(f"{path}: {_what_is_wrong(path)}") from None
-    if not isinstance(content, dict) or "generators" not in content or "config" not in content:
+    if not isinstance(content, dict) or not {"generators", "config", "step"} <= content.keys():
         raise CheckpointError(f"{path}: not a checkpoint of cyclestyle")
     if content.get("format") != FORMAT:
         raise CheckpointError(
@@ -116,8 +119,8 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
         CheckpointError: there are checkpoints, and none can be read.
     """
     paths = _checkpoints(folder)
-    if not paths and (folder / "latest.pt").exists():
-        paths = [folder / "latest.pt"]
+    if (folder / "latest.pt").exists():
+        paths.append(folder / "latest.pt")
     damaged: list[str] = []
     for path in paths:
         try:
@@ -163,7 +166,11 @@ def read_model(path: Path) -> TrainedModel:
     for key, tensor in tensors.items():
         name, _, rest = key.partition(".")
         generators.setdefault(name, {})[rest] = tensor
-    return TrainedModel(_config(json.loads(about["config"]), path), int(about["step"]), generators, path)
+    try:
+        values, step = json.loads(about["config"]), int(about["step"])
+    except (ValueError, KeyError):
+        raise CheckpointError(f"{path}: was not written by cyclestyle: its description is another") from None
+    return TrainedModel(_config(values, path), step, generators, path)
 
 
 def _save_generators(path: Path, config: Config, state: dict[str, Any]) -> None:
@@ -209,8 +216,12 @@ def _config(values: dict[str, Any], path: Path) -> Config:
 
 def _checkpoints(folder: Path) -> list[Path]:
     """Files that `save_checkpoint` names, newest first; others that a user keeps there are left alone."""
-    steps = {path: re.fullmatch(r"step_(\d{8,})", path.stem) for path in folder.glob("step_*.pt")}
-    return sorted((path for path, match in steps.items() if match), key=lambda p: int(p.stem[5:]), reverse=True)
+    ours = [path for path in folder.glob("step_*.pt") if re.fullmatch(r"step_\d{8,}", path.stem)]
+    return sorted(ours, key=_step, reverse=True)
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step_"))
 
 
 @contextmanager

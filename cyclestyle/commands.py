@@ -20,14 +20,18 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, name: str, prog: str, settings: tuple[str, ...] = (), **others: Any) -> None:
-        super().__init__(prog=f"cyclestyle {name}" if Path(sys.argv[0]).stem == "cyclestyle" else prog, **others)
+        package = Path(sys.argv[0])  # cyclestyle, or cyclestyle/__main__.py for python -m cyclestyle
+        called = package.stem == "cyclestyle" or package.parts[-2:] == ("cyclestyle", "__main__.py")
+        super().__init__(prog=f"cyclestyle {name}" if called else prog, **others)
         self._settings = settings
 
     def error(self, message: str) -> NoReturn:
         start, _, words = message.partition("unrecognized arguments: ")
-        if not start:
-            word = words.split()[0]
+        word = words.split()[0] if words.strip() else ""
+        if word.startswith("-"):
             message = f"unknown option {word}; {self._meant(word)}"
+        elif not start:
+            message = f"one argument too many: '{words}'"
         super().error(message)
 
     def _meant(self, word: str) -> str:

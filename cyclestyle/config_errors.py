@@ -24,7 +24,7 @@ def describe_error(error: Any, root: type[BaseModel], options: list[str], places
     value, context = error["input"], error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":
-        text = _unknown_key(str(location[-1]), section, options)
+        text = _unknown_key(location, section, options)
     elif kind in ("literal_error", "union_tag_invalid"):
         expected = context.get("expected") or context["expected_tags"]
         accepted = [word.strip(" '") for word in expected.replace(" or ", ",").split(",")]
@@ -64,9 +64,10 @@ def _without_tags(loc: tuple[Any, ...], root: type[BaseModel]) -> tuple[tuple[An
     return tuple(key), section
 
 
-def _unknown_key(key: str, section: type[BaseModel], options: list[str]) -> str:
+def _unknown_key(location: tuple[Any, ...], section: type[BaseModel], options: list[str]) -> str:
+    key = str(location[-1])
     accepted = list(section.model_fields)
-    elsewhere = [name for name in options if name.split(".")[-1] == key]
+    elsewhere = [n for n in options if n.split(".")[-1] == key and n != ".".join(map(str, location))]
     if elsewhere:
         return f"unknown key; did you mean {' or '.join(elsewhere)}?"
     return f"unknown key; {choices(key, accepted)}"

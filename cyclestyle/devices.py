@@ -6,7 +6,6 @@ import torch
 
 from cyclestyle.errors import UserError
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 

@@ -18,4 +18,6 @@ def choices(word: str, accepted: Iterable[str]) -> str:
     """'did you mean X? accepted: ...' for a message about an unknown word."""
     accepted = [str(a) for a in accepted]
     near = nearest(word, accepted)
+    if near and len(accepted) > 20:
+        return f"did you mean '{near}'?"
     return (f"did you mean '{near}'? " if near else "") + "accepted: " + ", ".join(accepted)

@@ -28,8 +28,10 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(name, path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the user knows no other name
         raise
     with suppress(OSError):  # some network file systems cannot; the file is in place all the same
         folder = os.open(path.parent, os.O_RDONLY)

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from cyclestyle.errors import UserError, choices
 
 
@@ -22,5 +24,8 @@ def build(kind: str, table: Mapping[str, Any], name: str, **options: Any) -> Any
     try:
         return table[name](**options)
     except (TypeError, ValueError) as error:
-        reason = " ".join(line.strip() for line in str(error).splitlines())
+        reason = str(error)
+        if isinstance(error.__cause__, ValidationError):  # as albumentations raises them
+            mistakes = error.__cause__.errors()
+            reason = "; ".join(f"{'.'.join(map(str, m['loc']))}: {m['msg']}, not {m['input']!r}" for m in mistakes)
         raise UserError(f"{kind} {name}: {reason}") from error

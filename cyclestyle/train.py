@@ -47,8 +47,8 @@ def _main(argv: list[str] | None) -> int:
             raise
         size, batch = config.data.crop_size, config.train.batch_size
         raise UserError(
-            f"out of memory with data.crop_size={size}, train.batch_size={batch}: lower one of them or "
-            f"model.generator.channels, then --resume (up to the last checkpoint nothing is lost)"
+            f"out of memory with data.crop_size={size}, train.batch_size={batch}: lower one of them, then --resume "
+            "(up to the last checkpoint nothing is lost), or start anew with fewer model.generator.channels"
         ) from None
 
 

@@ -4,8 +4,14 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+
+from cyclestyle.checkpoint import save_checkpoint
+from cyclestyle.config import check_config
+from cyclestyle.training.state import TrainState
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "cyclestyle").rglob("*.py"))
@@ -78,18 +84,25 @@ def loaded_by(code: str) -> set[str]:
     return set(out.stdout.split())
 
 
-def test_config_and_help_do_not_import_torch() -> None:
+def test_help_and_mistakes_in_a_configuration_do_not_import_torch() -> None:
     code = """
 import contextlib, io
 from cyclestyle.train import main
 with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
     main(["--help"])
+with contextlib.redirect_stderr(io.StringIO()) as told:
+    assert main(["--config", "configs/demo.yaml", "data.crop_sise=64"]) == 1
+assert "did you mean 'crop_size'" in told.getvalue()
 """
     assert not {"torch", "numpy", "albumentations"} & loaded_by(code)
 
 
-def test_translation_imports_no_training_libraries() -> None:
-    code = "import cyclestyle.translate.translator, cyclestyle.translate.sources, cyclestyle.translate.__main__"
-    loaded = loaded_by(code)
+def test_a_translation_imports_no_training_libraries(tiny: dict[str, Any], drawn: Path, tmp_path: Path) -> None:
+    config = check_config(tiny | {"data": tiny["data"] | {"prepare": {"A": {"autocontrast": 2}}}})
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    save_checkpoint(tmp_path / "run" / "checkpoints", config, state.state_dict(), keep_last=1)
+    words = [str(tmp_path / "run"), str(drawn / "testA"), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    loaded = loaded_by(f"from cyclestyle.translate.__main__ import main; assert main({words}) == 0")
+    assert len(list((tmp_path / "out").iterdir())) == 3
     assert "torch" in loaded
     assert not {"albumentations", "cv2", "scipy", "tensorboard", "cyclestyle.training"} & loaded

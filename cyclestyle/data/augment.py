@@ -67,7 +67,7 @@ class Pipeline:
                 raise ConfigError(f"{key}: one transform a step, as in '- HorizontalFlip: {{p: 0.5}}', not {step!r}")
             [(name, options)] = step.items()
             try:
-                transforms.append(build(f"{key}:", table, name, **{k: self._fill(v) for k, v in options.items()}))
+                transforms.append(build(key, table, name, **{k: self._fill(v) for k, v in options.items()}))
             except UserError as error:
                 raise ConfigError(str(error)) from None
         return albumentations.Compose(transforms)

@@ -1,5 +1,7 @@
 """Two domains of pictures; a training sample depends on the seed and its running number alone."""
 
+import hashlib
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -57,6 +59,12 @@ class UnpairedData:
         self.skipped: list[str] = []
         self._check_files()
         self.sample(0)  # says at once if a pipeline gives the wrong size
+
+    def fingerprint(self) -> str:
+        """Changes when a picture is added, removed or renamed: samples are then no longer those of before."""
+        root = Path(os.path.expanduser(str(self.config.root)))
+        names = [path.relative_to(root).as_posix() for paths in self.paths for path in paths]
+        return hashlib.sha256("\n".join(names).encode(errors="surrogateescape")).hexdigest()
 
     def epoch_length(self) -> int:
         """Samples until the larger domain has been seen once."""
@@ -139,7 +147,8 @@ def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]
 
     Returns:
         the split's name; uint8 (H, W, 3) pictures of each domain, resized to load_size, prepared, and cut in the middle
-        to at most twice as long as wide; and a line for each picture that could not be read.
+        to at most twice as long as wide (`resize: none`: to a square of load_size); and a line for each picture that
+        could not be read.
     """
     problems: list[str] = []
     for split in ("test", "val", "train"):
@@ -159,19 +168,19 @@ def _first_readable(config: DataConfig, split: str, domain: str, count: int, pro
         if len(pictures) == count:
             break
         try:
-            pictures.append(_middle(_fitted(read_image(path), config, domain)))
+            pictures.append(_middle(_fitted(read_image(path), config, domain), config))
         except ImageError as error:
             problems.append(str(error))
     return pictures
 
 
 def _fitted(picture: np.ndarray, config: DataConfig, domain: str) -> np.ndarray:
-    return prepare_image(resize_image(picture, config.load_size, config.resize), getattr(config.prepare, domain))
+    return prepare_image(resize_image(picture, config.load_size, config.resize), config, domain)
 
 
-def _middle(picture: np.ndarray) -> np.ndarray:
+def _middle(picture: np.ndarray, config: DataConfig) -> np.ndarray:
     height, width = picture.shape[:2]
-    most = 2 * min(height, width)
+    most = max(config.load_size, config.crop_size) if config.resize == "none" else 2 * min(height, width)
     top, left = max(0, height - most) // 2, max(0, width - most) // 2
     return picture[top : top + most, left : left + most]
 

@@ -8,14 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary
 
 from cyclestyle.config import Config
-from cyclestyle.images import read_image
+from cyclestyle.strict_yaml import dump_yaml
 from cyclestyle.training.samples import sample_paths
 
 log = logging.getLogger("cyclestyle")
@@ -89,7 +88,7 @@ class Board:
         self._path = self._folder / f"events.out.tfevents.{int(time.time())}.cyclestyle"
         self._records = RecordWriter(self._path.open("wb"))
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        config = yaml.safe_dump(self._config.model_dump(), sort_keys=False)
+        config = dump_yaml(self._config.model_dump())
         self._add(summary.custom_scalars(STORY), 0, time.time())
         self._add(summary.text("config", f"```yaml\n{config}```"), 0, time.time())
         for record in whole_lines(self._metrics) if self._metrics.exists() else []:
@@ -103,8 +102,11 @@ class Board:
 
     def _add_picture(self, path: Path) -> None:
         source, target = self._names if path.stem.endswith("AtoB") else self._names[::-1]
-        content = summary.image(f"samples/{source} to {target}", read_image(path), dataformats="HWC")
-        self._add(content, int(path.stem[:8]), path.stat().st_mtime)
+        png = path.read_bytes()
+        width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])  # as every PNG begins
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        value = Summary.Value(tag=f"samples/{source} to {target}", image=image)
+        self._add(Summary(value=[value]), int(path.stem[:8]), path.stat().st_mtime)
 
     def _add(self, content: Any, step: int, when: float) -> None:
         self._write(Event(wall_time=when, step=step, summary=content))

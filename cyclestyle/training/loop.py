@@ -4,11 +4,13 @@ import contextlib
 import itertools
 import logging
 import math
+import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -58,35 +60,40 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         _check_sizes(config, state)
         data = UnpairedData(config.data, config.seed)
         samples = Samples(config)
-        total = total_steps(config.train, data.epoch_length())
 
         # A new run, or the old one where it stood.
         saved = folder.read_state(config) if resume else None
         if saved is not None:
             state.load_state_dict(saved)
         elif config.train.init_from:
-            _start_from(config.train.init_from, state)
+            _start_from(config.train.init_from, config, state)
+        state.pictures = data.fingerprint()
+        if saved is not None and saved.get("pictures", state.pictures) != state.pictures:
+            folder.notes.append("the training pictures are others than at the checkpoint; going on with those of now")
+        total = total_steps(config.train, data.epoch_length(), state.step, state.samples)
         if state.step > total:
-            raise ConfigError(f"train: the run has {state.step} steps behind it, more than the {total} asked for")
+            option = _length_option(config)
+            raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
         folder.write_config(config)
         stack.enter_context(logging_to(run_dir / "log.txt"))
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
         folder.notes += samples.problems
-        _announce(config, folder, data, state.step, f"{device.type} in {str(dtype).removeprefix('torch.')}")
+        _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         needs = needed_passes(config.loss)
         loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
         stack.enter_context(contextlib.closing(loader))
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
         stopped = stack.enter_context(_stop_signals())
+        save = partial(_save, folder, config, state, report, stopped)
         next_save = _next(state.step, config.train.save_every_steps)
 
         while state.step < total and not stopped:
-            state.begin_step(rate_factor(config.train, data.epoch_length(), state.step))
+            state.begin_step(rate_factor(config.train, data.epoch_length(), state.step, total))
             try:
                 real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
             except UserError:  # a picture is gone
-                _save(folder, config, state, must=True)
+                save(must=True)
                 raise
 
             # Generators: translate, there and back, and fool the discriminators.
@@ -117,27 +124,26 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             if state.step % config.report.sample_every_steps == 0 or last:
                 report.pictures(state.step, samples.draw(state.best_generators, state.model.stride, dtype))
             if state.step >= next_save or last:
-                next_save = _save(folder, config, state, must=last)
+                next_save = save(must=last)
 
         bar.close()  # its last state stays above the lines that follow
         if stopped and state.step < total:
-            _save(folder, config, state, must=True)
+            save(must=True)
             log.info("stopped at step %d of %d and saved; go on: --run-dir %s --resume", state.step, total, run_dir)
             return 128 + stopped[0]
         log.info("complete: %d steps; use it: %s", state.step, _how_to_use(run_dir, config))
         return 0
 
 
-def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, where: str) -> None:
+def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, total: int, where: str) -> None:
     for line in [*folder.notes, *(f"left out: {line}" for line in data.skipped)]:
         log.warning(line)
     (count_a, count_b), (name_a, name_b) = map(len, data.paths), config.data.names
     log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
-    length = describe_length(config.train, data.epoch_length())
+    length = describe_length(config.train, data.epoch_length(), total)
     log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
-    if step == total_steps(config.train, data.epoch_length()):
-        option = "max_steps" if config.train.max_steps else "n_epochs"
-        log.info("nothing is left to do; to go on, raise train.%s", option)
+    if step == total:
+        log.info("nothing is left to do; to go on, raise %s", _length_option(config))
     log.info("watch: tensorboard --logdir %s", folder.path)
 
 
@@ -157,11 +163,17 @@ def _check_sizes(config: Config, state: TrainState) -> None:
         ) from None
 
 
-def _start_from(path: str, state: TrainState) -> None:
+def _length_option(config: Config) -> str:
+    return "train.max_steps" if config.train.max_steps else "train.n_epochs"
+
+
+def _start_from(path: str, config: Config, state: TrainState) -> None:
     try:
         trained = read_model(Path(path))
     except CheckpointError as error:
         raise ConfigError(f"train.init_from: {error}") from None
+    if (names := trained.config.data.names) == config.data.names[::-1]:
+        raise ConfigError(f"train.init_from: {trained.path} has the domains the other way round, data.names={names}")
     try:
         for nets in filter(None, (state.generators, state.average)):
             for name, net in nets.items():
@@ -212,8 +224,18 @@ def _memory_gib(state: TrainState) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
-def _save(folder: RunFolder, config: Config, state: TrainState, must: bool) -> int:
-    """Write a checkpoint; returns the step of the next. One that `must` succeed waits for room, up to an hour."""
+def _save(
+    folder: RunFolder,
+    config: Config,
+    state: TrainState,
+    report: Report,
+    stopped: list[int],
+    must: bool,
+) -> int:
+    """Write a checkpoint; returns the step of the next. One that `must` succeed waits for room, up to an hour.
+
+    The numbers of its steps are written before it, so that none is missing when the run goes on from there.
+    """
     if not state.is_finite():
         raise UserError(
             f"a weight is no longer a finite number at step {state.step}; the checkpoints in {folder.checkpoints} are "
@@ -221,17 +243,21 @@ def _save(folder: RunFolder, config: Config, state: TrainState, must: bool) -> i
         )
     for attempt in itertools.count(1):
         try:
+            report.write_waiting()
             path = save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
             break
-        except CheckpointError as error:
+        except (CheckpointError, OSError) as error:
             if not must:
                 retry = min(100, config.train.save_every_steps)
                 log.error("%s; earlier ones are intact, training goes on and tries again in %d steps", error, retry)
                 return state.step + retry
-            if attempt == LAST_TRIES:
-                raise
             log.error("%s; make room: trying again every %d seconds (Ctrl-C gives up)", error, PAUSE)
-            time.sleep(PAUSE)
+            signals = len(stopped)
+            until = time.monotonic() + PAUSE
+            while time.monotonic() < until and len(stopped) == signals:
+                time.sleep(min(1, PAUSE))
+            if attempt == LAST_TRIES or len(stopped) > signals:
+                raise
     log.info("step %d: saved %s", state.step, path)
     return _next(state.step, config.train.save_every_steps)
 
@@ -239,12 +265,15 @@ def _save(folder: RunFolder, config: Config, state: TrainState, must: bool) -> i
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """A list that gets the number of SIGINT or SIGTERM when one arrives; a second SIGINT interrupts at once."""
+    told = b"\nstopping after this step, then saving; Ctrl-C again gives up what is not saved\n"
     stopped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if stopped and number == signal.SIGINT:
             raise KeyboardInterrupt
         stopped.append(number)
+        with contextlib.suppress(OSError):
+            os.write(2, told)  # a log line may be half written just now
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -27,7 +27,8 @@ log = logging.getLogger("cyclestyle")
 class Report:
     """Writes the numbers and pictures of a run that stands at `step`; later entries of an earlier sitting are dropped.
 
-    A full disk or a deleted folder never ends the run: entries wait in memory until they can be written.
+    A full disk or a deleted folder never ends the run: entries wait in memory until they can be written, and no
+    checkpoint is saved before; grids are left out.
     """
 
     def __init__(self, run_dir: Path, config: Config, step: int) -> None:
@@ -41,7 +42,11 @@ class Report:
         """Add one entry; a name is `group/name`."""
         record = {"step": step, "time": round(time.time(), 3), **values}
         self._waiting.append(json.dumps(record) + "\n")
-        self._write_waiting()
+        try:
+            self.write_waiting()
+        except OSError as error:
+            waiting = len(self._waiting)
+            log.warning("%s cannot be written (%s); %d entries wait", self._metrics, error.strerror, waiting)
         self._board.numbers(record)
 
     def pictures(self, step: int, grids: dict[str, np.ndarray]) -> None:
@@ -55,18 +60,23 @@ class Report:
             else:
                 self._board.picture(path)
 
-    def close(self) -> None:
-        self._write_waiting()
-        self._board.close()
+    def write_waiting(self) -> None:
+        """Write the entries that wait.
 
-    def _write_waiting(self) -> None:
-        try:
-            if self._waiting:
+        Raises:
+            OSError: they cannot be written, and go on waiting.
+        """
+        if self._waiting:
+            try:
                 _append(self._metrics, "".join(self._waiting).encode())
-            self._waiting.clear()
-        except OSError as error:
-            waiting = len(self._waiting)
-            log.warning("%s cannot be written (%s); %d entries wait", self._metrics, error.strerror, waiting)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self._metrics)) from None
+        self._waiting.clear()
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self.write_waiting()
+        self._board.close()
 
     def _drop_after(self, step: int) -> None:
         """Forget what an earlier sitting wrote after `step`, and the half line that a kill may have left."""
@@ -107,7 +117,8 @@ class _AboveTheBar(logging.Handler):
     """Prints log lines without breaking the progress bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed must not end the run
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 @contextmanager

@@ -6,12 +6,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from cyclestyle.checkpoint import finish_save, newest_intact
-from cyclestyle.config import Config, differences
+from cyclestyle.config import Config, differences, load_config
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write, remove_leftovers
+from cyclestyle.strict_yaml import dump_yaml
 from cyclestyle.training.board import whole_lines
 
 
@@ -44,9 +43,14 @@ class RunFolder:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(self._lock).st_nlink == 0:
                 raise BlockingIOError("a process that was refused has just removed the folder")
-        except OSError:
+        except BlockingIOError:
             os.close(self._lock)
             raise RunFolderError(f"{path}: in use by another process; choose another --run-dir") from None
+        except OSError as error:
+            os.close(self._lock)
+            raise RunFolderError(
+                f"{path}: its file system cannot lock files ({error.strerror}); choose another --run-dir"
+            ) from None
 
     def __enter__(self) -> "RunFolder":
         return self
@@ -76,32 +80,33 @@ class RunFolder:
         """The state to go on from, or None if the run was stopped before its first checkpoint.
 
         Raises:
-            RunFolderError: there is a run of other networks, a run that lost its checkpoints, or something else.
+            RunFolderError: there is a run of another model, a run that lost its checkpoints, or something else.
             CheckpointError: no checkpoint can be read.
         """
         found = newest_intact(self.checkpoints)
+        began_with = self.path / "config.yaml"
+        if found is None and not began_with.exists():
+            self.check_empty()
+        for folder in (self.path, self.checkpoints, self.path / "samples"):
+            remove_leftovers(folder)
         if found is None:
-            if not (self.path / "config.yaml").exists():
-                self.check_empty()
-            elif (came_to := self._last_step()) > config.train.save_every_steps:
+            if began_with.exists() and (came_to := self._last_step()) > load_config(began_with).train.save_every_steps:
                 raise RunFolderError(
-                    f"{self.checkpoints}: the run has come to step {came_to} and its checkpoints are gone; "
-                    "put them back, or choose another --run-dir"
+                    f"{self.checkpoints}: the run has come to step {came_to} and there is no checkpoint; put them "
+                    f"back, or, to begin again at step 0, delete {self.path / 'metrics.jsonl'}"
                 )
             self.notes.append(f"no checkpoint in {self.path} yet: starting from step 0")
             return None
         path, state, damaged = found
         changes = differences(state["config"], config)
-        models = [name for name, _, _ in changes if name.startswith("model.")]
+        models = [name for name, _, _ in changes if name.startswith(("model.", "data.names", "data.prepare."))]
         if models:
             raise RunFolderError(
-                f"{self.path}: holds a run of other networks ({', '.join(models)} differ); choose another "
+                f"{self.path}: holds a run of another model ({', '.join(models)} differ); choose another "
                 "--run-dir, or start from its generators with train.init_from"
             )
         self.notes += [f"{line}; going back to {path.name}" for line in damaged]
         self.notes += [f"changed since the checkpoint: {name}: {old} -> {new}" for name, old, new in changes]
-        for folder in (self.path, self.checkpoints, self.path / "samples"):
-            remove_leftovers(folder)
         finish_save(path, state["config"], state, config.train.keep_last)  # a kill may have come in between
         return state
 
@@ -112,4 +117,4 @@ class RunFolder:
     def write_config(self, config: Config) -> None:
         """Write the resolved configuration."""
         with atomic_write(self.path / "config.yaml") as file:
-            file.write(yaml.safe_dump(config.model_dump(), sort_keys=False, allow_unicode=True).encode())
+            file.write(dump_yaml(config.model_dump()).encode())

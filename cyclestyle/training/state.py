@@ -21,6 +21,7 @@ class TrainState:
         step: training steps done.
         samples: training samples used, of each domain.
         seconds: spent training, over all sittings.
+        pictures: `UnpairedData.fingerprint()` of what it is trained on, to be set.
         sums: of every logged value since the last entry, over `summed` steps that took `summed_seconds`.
     """
 
@@ -36,6 +37,7 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.pools = {"disc_a": ImagePool(train.pool_size), "disc_b": ImagePool(train.pool_size)}
         self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.pictures = ""
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
         self.summed_seconds = 0.0
@@ -101,6 +103,7 @@ class TrainState:
             "step": self.step,
             "samples": self.samples,
             "seconds": self.seconds,
+            "pictures": self.pictures,
             "model": self.model.state_dict(),
             "generators": {name: best[name].state_dict() for name in ("gen_ab", "gen_ba")},
             "averaged": self.average is not None,

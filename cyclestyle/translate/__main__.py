@@ -107,9 +107,10 @@ def _translate_group(translator: "Translator", group: "list[tuple[Job, np.ndarra
     for (job, _), result in zip(group, results, strict=True):
         try:
             write_image(job.target, result)
-        except (OSError, ValueError) as error:  # a ValueError: the format has no room for so many pixels
-            reason = (error.strerror if isinstance(error, OSError) else None) or error
-            errors.append(f"{job.target}: cannot be written: {reason}")
+        except OSError as error:
+            errors.append(f"{job.target}: cannot be written: {error.strerror or error}")
+        except UserError as error:
+            errors.append(str(error))
     return errors
 
 

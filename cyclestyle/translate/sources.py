@@ -60,8 +60,9 @@ def make_folders(jobs: list[Job]) -> None:
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
-        earlier = out.resolve() if out.resolve() != path.resolve() else None  # translations inside the input folder
-        pictures = [p for p in find_images(path) if earlier is None or not p.resolve().is_relative_to(earlier)]
+        pictures = find_images(path)
+        if path.resolve() in out.resolve().parents:  # earlier translations lie inside the input folder
+            pictures = [p for p in pictures if out.resolve() not in p.resolve().parents]
         if not pictures:
             raise UserError(f"{path}: this folder holds no pictures")
         return [(p, p.relative_to(path)) for p in pictures]
@@ -85,8 +86,14 @@ def _writable(name: Path) -> Path:
     return name if name.suffix.lower() in writable_suffixes() else name.with_suffix(".png")
 
 
+def _identity(path: Path) -> tuple[int, int]:
+    """The same for every name that leads to one file."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
+
+
 def _check(jobs: list[Job], overwrite: bool) -> None:
-    sources = {job.source.resolve() for job in jobs}
+    sources = {_identity(job.source) for job in jobs}
     taken: dict[str, Path] = {}
     for job in jobs:
         name = str(job.target).casefold()  # some file systems do not tell A from a
@@ -95,7 +102,7 @@ def _check(jobs: list[Job], overwrite: bool) -> None:
                 f"{job.source} and {taken[name]} would both become {job.target}; translate them into different folders"
             )
         taken[name] = job.source
-        if job.target.resolve() in sources:
+        if job.target.exists() and _identity(job.target) in sources:
             raise UserError(f"{job.target}: is an input and would be overwritten; choose another folder with -o")
     there = [job.target for job in jobs if os.path.lexists(job.target)]
     if there and not overwrite:

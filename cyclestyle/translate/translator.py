@@ -39,7 +39,6 @@ class Translator:
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
         self.direction, self.model = direction, model
-        self._prepare = getattr(model.config.data.prepare, direction[0])
         self.device = pick_device(device)
         self.dtype = pick_precision(precision, self.device)
         net = make_generator(model.config.model)
@@ -84,7 +83,7 @@ class Translator:
 
     def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Translate pictures, uint8 (H, W, 3) each, in one pass for each size that occurs."""
-        prepared = [prepare_image(_checked(picture), self._prepare) for picture in pictures]
+        prepared = [prepare_image(_checked(p), self.model.config.data, self.direction[0]) for p in pictures]
         padded = [pad_to_multiple(picture, self._stride) for picture in prepared]
         results: list[np.ndarray | None] = [None] * len(pictures)
         for shape in dict.fromkeys(p.shape for p in padded):

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +21,7 @@ from cyclestyle.checkpoint import CheckpointError, read_checkpoint, read_model
 from cyclestyle.config import check_config
 from cyclestyle.errors import UserError
 from cyclestyle.train import main as train_command
-from cyclestyle.training import loop, run_folder
+from cyclestyle.training import loop, report, run_folder
 from cyclestyle.training.loop import train
 from tests.helpers import differing, merged
 
@@ -198,9 +199,14 @@ def test_a_run_that_lost_its_checkpoints_is_not_begun_again(
 ) -> None:
     run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
     (run_dir / "checkpoints").rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="has come to step 8 and its checkpoints are gone"):
+    with pytest.raises(
+        UserError, match="has come to step 8 and there is no checkpoint; put them back, or, to begin again"
+    ):
         run(tiny, run_dir, resume=True)
     assert metrics(run_dir) == metrics(straight)
+    (run_dir / "metrics.jsonl").unlink()
+    assert run(tiny, run_dir, resume=True) == 0
+    assert_same_end(run_dir, straight)
 
 
 def test_resume_keeps_the_options_of_the_run_and_says_where_the_file_differs(
@@ -247,7 +253,7 @@ def test_fewer_steps_than_there_are_is_refused_and_changes_nothing(
 ) -> None:
     run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
     before = (run_dir / "config.yaml").read_bytes()
-    with pytest.raises(UserError, match="the run has 8 steps behind it, more than the 5 asked for"):
+    with pytest.raises(UserError, match=r"train.max_steps: the run has 8 steps behind it, 5 are asked for; raise it"):
         run(tiny, run_dir, resume=True, train={"max_steps": 5})
     assert (run_dir / "config.yaml").read_bytes() == before
 
@@ -256,8 +262,10 @@ def test_a_new_run_takes_no_folder_of_another(tiny: dict[str, Any], straight: Pa
     before = final(straight)
     with pytest.raises(UserError, match=r"holds a run already; go on with it by --resume"):
         run(tiny, straight)
-    with pytest.raises(UserError, match=r"holds a run of other networks \(model.generator.channels differ\)"):
+    with pytest.raises(UserError, match=r"holds a run of another model \(model.generator.channels differ\)"):
         run(tiny, straight, resume=True, model={"generator": {"channels": 8}})
+    with pytest.raises(UserError, match=r"another model \(data.prepare.A.autocontrast differ\)"):
+        run(tiny, straight, resume=True, data={"prepare": {"A": {"autocontrast": 2}}})
     assert differing(before, final(straight)) == []
 
 
@@ -303,6 +311,49 @@ def test_a_disk_that_stays_full_is_an_error_in_the_end(
         run(tiny, tmp_path / "run")
 
 
+def test_a_signal_ends_the_wait_for_room(tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any) -> Path:
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        raise CheckpointError("step.pt: could not be written: No space left on device")
+
+    monkeypatch.setattr(loop, "save_checkpoint", full)
+    began = time.monotonic()
+    with pytest.raises(CheckpointError, match="No space left on device"):
+        run(tiny, tmp_path / "run", train={"max_steps": 1})
+    assert time.monotonic() - began < loop.PAUSE
+
+
+def test_no_checkpoint_is_saved_before_the_numbers_of_its_steps(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = report._append, []
+
+    def full_at_times(path: Path, content: bytes) -> None:
+        calls.append(content)
+        if len(calls) in (1, 2):  # at step 2, and before the checkpoint of step 3
+            raise OSError(28, "No space left on device")
+        real(path, content)
+
+    monkeypatch.setattr(report, "_append", full_at_times)
+    assert run(tiny, tmp_path / "run", train={"max_steps": 8}) == 0
+    assert_same_end(tmp_path / "run", straight)
+    assert "metrics.jsonl'; earlier ones are intact, training goes on" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_other_training_pictures_than_before_are_told(
+    tiny: dict[str, Any], drawn: Path, straight: Path, tmp_path: Path
+) -> None:
+    run_dir = Path(shutil.copytree(straight, tmp_path / "run"))
+    root = Path(shutil.copytree(drawn, tmp_path / "set"))
+    more = {"data": {"root": str(root)}, "train": {"max_steps": 9}}
+    assert run(tiny, run_dir, resume=True, **more) == 0
+    told = "the training pictures are others than at the checkpoint"
+    assert told not in (run_dir / "log.txt").read_text()
+    next((root / "trainA").iterdir()).unlink()
+    assert run(tiny, run_dir, resume=True, **merged(more, {"train": {"max_steps": 10}})) == 0
+    assert told in (run_dir / "log.txt").read_text()
+
+
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +376,8 @@ def test_a_run_starts_from_the_generators_of_another(tiny: dict[str, Any], strai
     assert run(tiny, tmp_path / "run", train=still) == 0
     a, b = final(straight)["generators"], final(tmp_path / "run")["generators"]
     assert differing(a, b) == []
+    with pytest.raises(UserError, match=r"train.init_from: .* has the domains the other way round"):
+        run(tiny, tmp_path / "other", train=still, data={"names": ["photo", "ink"]})
     with pytest.raises(UserError, match=r"train.init_from: .* holds other generators"):
         run(tiny, tmp_path / "other", train=still, model={"generator": {"channels": 8}})
 

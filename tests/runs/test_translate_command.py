@@ -42,7 +42,10 @@ def test_a_folder_is_translated_with_names_and_sizes_kept(
 ) -> None:
     out = tmp_path / "out"
     before = {p: p.read_bytes() for p in find_images(photos)}
-    assert main([str(run_dir), str(photos), "-o", str(out), "--to", "ink", "--batch-size", batch_size]) == 0
+    assert (
+        main([str(run_dir), str(photos), "-o", str(out), "--to", "ink", "--device", "cpu", "--batch-size", batch_size])
+        == 0
+    )
     printed = capsys.readouterr().out
     assert "photo to ink (BtoA), 3 pictures, on cpu" in printed
     assert f"3 translated into {out}" in printed

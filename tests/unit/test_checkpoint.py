@@ -1,6 +1,7 @@
 """Checkpoints: atomic, self-describing, read safely; damage is named and never hides what is intact."""
 
 import errno
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,29 @@ def test_a_checkpoint_cut_in_half_is_named_and_the_one_before_is_found(
         newest_intact(tmp_path)
 
 
+def test_damaged_later_ones_never_cost_an_intact_one(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
+    for step in (3, 6):
+        path = save_checkpoint(tmp_path, config, at(state, step), keep_last=2)
+    (tmp_path / "latest.pt").unlink()
+    os.truncate(path, 5000)
+    good = tmp_path / "step_00000003.pt"
+    checkpoint.finish_save(good, config, at(state, 3), keep_last=1)
+    assert good.exists()
+    save_checkpoint(tmp_path, config, at(state, 5), keep_last=1)
+    found = newest_intact(tmp_path)
+    assert found is not None
+    assert (found[0].name, found[1]["step"]) == ("step_00000005.pt", 5)
+
+
+def test_latest_alone_is_enough(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
+    path = save_checkpoint(tmp_path, config, at(state, 3), keep_last=1)
+    path.rename(tmp_path / "kept")
+    path.write_bytes(b"PK damaged")
+    found = newest_intact(tmp_path)
+    assert found is not None
+    assert (found[0].name, found[1]["step"], len(found[2])) == ("latest.pt", 3, 1)
+
+
 def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
     assert newest_intact(tmp_path) is None
 
@@ -130,11 +154,13 @@ def test_a_run_without_checkpoints_has_none(tmp_path: Path) -> None:
         ("a.pt", b"text", "not a checkpoint of cyclestyle"),
         ("a.pt", b"PK\3\4", "damaged: it was cut or altered"),
         ("a.pt", {"weights": 1}, "not a checkpoint of cyclestyle"),
-        ("a.pt", {"format": 99, "generators": {}, "config": {}}, "format 99 is not format"),
-        ("a.pt", {"format": 1, "generators": {}, "config": {"sead": 1}}, "sead: unknown key"),
+        ("a.pt", {"format": 99, "step": 1, "generators": {}, "config": {}}, "format 99 is not format"),
+        ("a.pt", {"format": 1, "step": 1, "generators": {}, "config": {"sead": 1}}, "sead: unknown key"),
         ("a.safetensors", None, "no such file"),
         ("a.safetensors", b"text", "damaged, or not a model"),
         ("a.safetensors", "foreign", "was not written by cyclestyle"),
+        ("a.safetensors", '{"config": "{}"}', "its description is another"),
+        ("a.safetensors", '{"config": "x", "step": "1"}', "its description is another"),
     ],
 )
 def test_what_is_no_model_is_named(tmp_path: Path, name: str, content: Any, expected: str) -> None:
@@ -143,8 +169,8 @@ def test_what_is_no_model_is_named(tmp_path: Path, name: str, content: Any, expe
         path.write_bytes(content)
     elif isinstance(content, dict):
         torch.save(content, path)
-    elif content == "foreign":
-        save_file({"x": torch.zeros(1)}, path)
+    elif content is not None:
+        save_file({"x": torch.zeros(1)}, path, None if content == "foreign" else json.loads(content))
     with pytest.raises(CheckpointError, match=expected) as caught:
         read_model(path)
     assert str(path) in str(caught.value)

@@ -52,10 +52,21 @@ def test_every_sub_command_has_help(name: str, capsys: pytest.CaptureFixture[str
     assert "usage:" in capsys.readouterr().out
 
 
+def test_one_argument_too_many_is_called_that(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["a", "b"], ["a", " "]):
+        with pytest.raises(SystemExit):
+            main(["synthetic", *words])
+        assert "one argument too many: '" in capsys.readouterr().err
+
+
 def test_a_command_is_called_what_the_user_called_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for program, usage in (("/somewhere/bin/cyclestyle", "usage: cyclestyle train "), ("x.py", "usage: train.py ")):
+    for program, usage in (
+        ("/somewhere/bin/cyclestyle", "usage: cyclestyle train "),
+        ("/somewhere/cyclestyle/__main__.py", "usage: cyclestyle train "),
+        ("x.py", "usage: train.py "),
+    ):
         monkeypatch.setattr("sys.argv", [program])
         with pytest.raises(SystemExit):
             train.main(["--help"])

@@ -9,6 +9,7 @@ import yaml
 from cyclestyle.config import ConfigError, LossConfig, Weight, check_config, list_options, load_config
 from cyclestyle.losses import ADVERSARIAL, TERMS
 from cyclestyle.nets import DISCRIMINATORS
+from cyclestyle.strict_yaml import dump_yaml
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
 
@@ -97,6 +98,11 @@ def test_numbers_and_words_are_read_as_people_write_them(tmp_path: Path) -> None
     assert config.model.discriminator.name == "pixel"
 
 
+def test_a_key_is_not_suggested_for_itself() -> None:
+    with pytest.raises(ConfigError, match=r"model.discriminator.layers: unknown key; accepted: name, channels, norm"):
+        load_config(None, ["model.discriminator=pixel", "model.discriminator.layers=2"])
+
+
 def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("train: {lr: 1e-3}\nmodel: {discriminator: pixel}\n")
@@ -117,10 +123,14 @@ def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
 
 
 def test_a_resolved_configuration_reads_back_as_itself(tmp_path: Path) -> None:
-    config = load_config(None, ["train.lr=1e-05", "data.root=x", "loss.identity={ab: 1, ba: 0}"])
+    words = ["08", "1e3", "no", "null", "~", "true", "2026-11-21", "a: b", "# c", "", "0x1f", "1:30", "'q'", "墨"]
     path = tmp_path / "c.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump()))
-    assert load_config(path) == config
+    for word in words:
+        values = {"train": {"lr": 1e-05}, "data": {"root": word, "names": [word, "x"]}, "loss": {"identity": 1}}
+        config = check_config(values)
+        path.write_text(dump_yaml(config.model_dump()))
+        assert load_config(path) == config
+        assert yaml.safe_load(path.read_text())["data"]["root"] == word
     assert check_config(config.model_dump()) == config
 
 

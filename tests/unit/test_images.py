@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cyclestyle.config import Preparation
+from cyclestyle.config import DataConfig
 from cyclestyle.images import (
     ImageError,
     find_images,
@@ -127,17 +127,40 @@ def test_resize_modes(how: str, shape: tuple[int, int]) -> None:
     assert resize_image(np.zeros((50, 100, 3), np.uint8), 40, how).shape[:2] == shape
 
 
+def stretching(percent: float | None, load_size: int = 100) -> DataConfig:
+    values = {"prepare": {"A": {"autocontrast": percent}}, "load_size": load_size, "crop_size": 32}
+    return DataConfig.model_validate(values)
+
+
 def test_ink_on_brown_silk_is_prepared_to_black_on_white() -> None:
-    silk = np.tile(np.linspace(0, 1, 100)[:, None], (1, 100))[..., None] * (100, 70, 40) + (60, 50, 30)
+    silk = np.tile(np.linspace(0, 1, 100)[:, None], (1, 100))[..., None] * (100, 80, 70) + (60, 50, 30)
     silk = silk.round().astype(np.uint8)
-    stretched = prepare_image(silk, Preparation(autocontrast=2)).astype(int)
+    stretched = prepare_image(silk, stretching(2), "A").astype(int)
     assert (stretched[:2] == 0).all()
     assert (stretched[-2:] == 255).all()
     assert (np.diff(stretched[:, 0], axis=0) >= 0).all()
     assert np.ptp(stretched, 2).max() < 10
-    assert np.array_equal(prepare_image(silk, Preparation()), silk)
-    flat = np.full((1, 1, 3), 9, np.uint8)
-    assert np.array_equal(prepare_image(flat, Preparation(autocontrast=2)), flat)
+    assert np.array_equal(prepare_image(silk, stretching(2), "B"), silk)
+    assert np.array_equal(prepare_image(silk, stretching(None), "A"), silk)
+
+
+def test_blank_paper_is_prepared_to_blank_paper() -> None:
+    paper = np.random.default_rng(0).integers(233, 238, (100, 100, 3), dtype=np.uint8)
+    paper[50, 50:60] = 20  # a stroke that is less than is cut off
+    stretched = prepare_image(paper, stretching(2), "A")
+    assert (stretched[50, 50:60] == 0).all()
+    assert stretched[:50].min() > 235
+    assert prepare_image(paper[:1, :1], stretching(2), "A").min() == 255
+
+
+def test_a_large_original_is_prepared_like_its_small_copy() -> None:
+    rng = np.random.default_rng(0)
+    large = np.tile(np.linspace(60, 200, 1600)[:, None, None], (1, 1600, 3)) + rng.normal(0, 25, (1600, 1600, 3))
+    large = large.clip(0, 255).astype(np.uint8)
+    config = stretching(2)
+    first_resized = prepare_image(resize_image(large, 100, "short"), config, "A").astype(int)
+    first_prepared = resize_image(prepare_image(large, config, "A"), 100, "short")
+    assert np.abs(first_resized - first_prepared).mean() < 6  # 18 if the original were measured at its own size
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (5, 100), (32, 32), (33, 35)])
@@ -188,6 +211,12 @@ def test_pictures_are_found_in_subfolders_and_links_and_nothing_else(
     found = [p.relative_to(tmp_path).as_posix() for p in find_images(tmp_path)]
     assert found == ["a.jpg", "b/1.webp", "b/2.PNG", "c/3.png"]
     assert {".jpg", ".png", ".webp", ".tif", ".bmp", ".gif", ".avif"} <= readable_suffixes()
+
+
+def test_a_picture_too_large_for_its_format_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ImageError, match=r"a.tga: cannot be written: .*; choose another format"):
+        write_image(tmp_path / "a.tga", np.zeros((1, 70000, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_grid_holds_every_picture_under_its_title() -> None:

@@ -1,7 +1,10 @@
 """Parts of training: pool, moving average, schedule, state, report, run folder."""
 
+import io
 import json
+import logging
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from cyclestyle.config import TrainConfig, check_config
+from cyclestyle.training import run_folder
 from cyclestyle.training.board import Board
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
-from cyclestyle.training.report import Report
+from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder, RunFolderError
 from cyclestyle.training.schedule import rate_factor, total_steps
 from cyclestyle.training.state import TrainState
@@ -51,7 +55,7 @@ def test_the_average_moves_by_its_decay_and_faster_at_first() -> None:
 def rates(steps: int, epoch_length: int = 10, **options: Any) -> list[float]:
     train = TrainConfig.model_validate(options)
     assert total_steps(train, epoch_length) == steps
-    return [rate_factor(train, epoch_length, step) for step in range(steps)]
+    return [rate_factor(train, epoch_length, step, steps) for step in range(steps)]
 
 
 def test_the_rate_is_constant_then_falls_linearly_to_nearly_0_in_epochs() -> None:
@@ -69,6 +73,14 @@ def test_the_length_can_be_given_in_steps() -> None:
 
 def test_batches_shorten_an_epoch() -> None:
     rates(10, n_epochs=1, n_epochs_decay=3, batch_size=4)
+
+
+def test_epochs_are_counted_in_samples_when_the_batch_size_changes_on_the_way() -> None:
+    train = TrainConfig.model_validate({"n_epochs": 5, "n_epochs_decay": 5, "batch_size": 1})
+    assert total_steps(train, 100, step=125, samples=500) == 125 + 500
+    assert rate_factor(train, 100, 125, 625) == pytest.approx(500 / 501)
+    train = TrainConfig.model_validate({"n_epochs": 5, "n_epochs_decay": 5, "batch_size": 4})
+    assert total_steps(train, 100, step=500, samples=500) == 500 + 125
 
 
 def state_after(config: Any, steps: int) -> TrainState:
@@ -133,6 +145,32 @@ def test_a_report_that_goes_on_from_a_step_holds_each_step_once(tmp_path: Path, 
     assert [(e.step, e.value) for e in board(tmp_path).Scalars("loss/x")] == [(n, n / 2) for n in range(1, 7)]
     assert len(list((tmp_path / "samples").iterdir())) == 12
     assert "samples/ink to photo" in board(tmp_path).Tags()["images"]
+
+
+def test_a_grid_is_on_the_board_as_it_lies_in_the_folder_even_a_damaged_one(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    config = check_config(tiny)
+    report = Report(tmp_path, config, 0)
+    fill(report, 1, 2)
+    report.close()
+    cut, whole = (tmp_path / "samples" / f"0000000{n}_AtoB.png" for n in (1, 2))
+    cut.write_bytes(cut.read_bytes()[:30])
+    Report(tmp_path, config, 2).close()
+    shown = board(tmp_path).Images("samples/ink to photo")
+    assert [image.encoded_image_string for image in shown] == [cut.read_bytes(), whole.read_bytes()]
+    assert (shown[1].width, shown[1].height) == (4, 4)
+
+
+def test_a_closed_terminal_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+    with logging_to(tmp_path / "log.txt"):
+        logging.getLogger("cyclestyle").info("saved")
+    assert "saved" in (tmp_path / "log.txt").read_text()
 
 
 def test_files_of_others_among_the_samples_are_left_alone(tmp_path: Path, tiny: dict[str, Any]) -> None:
@@ -215,6 +253,15 @@ def test_a_run_folder_serves_one_process_at_a_time(tmp_path: Path) -> None:
         RunFolder(tmp_path / "r")
     with RunFolder(tmp_path / "r"):
         pass
+
+
+def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(run_folder.fcntl, "flock", no_locks)
+    with pytest.raises(RunFolderError, match=r"its file system cannot lock files \(No locks available\)"):
+        RunFolder(tmp_path / "r")
 
 
 def test_a_folder_that_was_made_and_not_used_goes_away_and_others_stay(tmp_path: Path) -> None:
