@@ -119,8 +119,9 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
         CheckpointError: there are checkpoints, and none can be read.
     """
     paths = _checkpoints(folder)
-    if (folder / "latest.pt").exists():
-        paths.append(folder / "latest.pt")
+    latest = folder / "latest.pt"
+    if latest.exists() and not any(latest.samefile(path) for path in paths):
+        paths.insert(1, latest)  # a copy of the newest, which may be whole where that is not
     damaged: list[str] = []
     for path in paths:
         try:
@@ -191,11 +192,14 @@ def _save_generators(path: Path, config: Config, state: dict[str, Any]) -> None:
 def _point_latest_to(path: Path) -> None:
     """Make latest.pt the same file as `path`, or a copy where the file system has no hard links."""
     latest = path.parent / "latest.pt"
+    if path == latest:
+        return
     link = path.parent / ".tmp-latest"
     link.unlink(missing_ok=True)
     try:
         os.link(path, link)
         os.replace(link, latest)
+        link.unlink(missing_ok=True)  # which replace leaves where latest was that file already
     except OSError:
         with path.open("rb") as source, atomic_write(latest) as target:
             shutil.copyfileobj(source, target)

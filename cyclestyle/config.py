@@ -54,6 +54,11 @@ class Augment(Section):
     def _one_list_for_both(cls, value: Any) -> Any:
         return {"A": value, "B": value} if isinstance(value, list) else value
 
+    @field_validator("A", "B", mode="before")
+    @classmethod
+    def _name_alone(cls, steps: Any) -> Any:
+        return [{step: {}} if isinstance(step, str) else step for step in steps] if isinstance(steps, list) else steps
+
 
 class DataConfig(Section):
     root: str | None = Field(None, description="folder that holds trainA, trainB, testA, testB (and valA, valB)")
@@ -285,7 +290,8 @@ def _options(section: type[BaseModel], prefix: str) -> list[tuple[str, str, str]
         if isinstance(default, Weight):
             rows.append((prefix + name, f"{default.ab:g}", field.description or ""))
         elif isinstance(default, Augment):
-            rows.append((prefix + name, "[RandomCrop, HorizontalFlip]", field.description or ""))
+            steps = ", ".join(f"{n}: {o}" for step in default.A for n, o in step.items())
+            rows.append((prefix + name, f"[{steps}]".replace("'", ""), field.description or ""))
         elif isinstance(default, Section):
             below = _options(type(default), f"{prefix}{name}.")
             choices_of_name = [t.model_fields["name"].default for t in get_args(field.annotation)]
@@ -305,11 +311,14 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
     """Set one `section.key=value` in nested values; returns the key."""
     name, equals, text = override.partition("=")
     if not equals or not name:
-        raise ConfigError(f"command line: '{override}' is not section.key=value, such as train.batch_size=4")
+        raise ConfigError(
+            f"command line: '{override}' is not section.key=value, such as train.batch_size=4, without spaces"
+        )
     try:
-        value, _ = parse_yaml(text, "command line")
+        value, _ = parse_yaml(text, f"command line: {name}")
     except ValueError as error:
-        raise ConfigError(f"command line: {name}: {error}") from None
+        quotes = "; put quotes around the whole option" if text.startswith(("[", "{")) else ""
+        raise ConfigError(f"{error}{quotes}") from None
     key = tuple(name.split("."))
     at = values
     for depth, part in enumerate(key[:-1], start=1):

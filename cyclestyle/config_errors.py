@@ -20,7 +20,9 @@ def describe_error(error: Any, root: type[BaseModel], options: list[str], places
     location, section = _without_tags(error["loc"], root)
     if location[:2] == ("data", "augment") and places and location[:3] not in places:
         location = (*location[:2], *location[3:])  # one list for both domains
-    place = next((places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places), name)
+    above = (places[location[:n]] for n in range(len(location), 0, -1) if location[:n] in places)
+    below = (place for key, place in places.items() if key[: len(location)] == location)
+    place = next(above, None) or next(below, name)
     value, context = error["input"], error.get("ctx", {})
     kind = error["type"]
     if kind == "extra_forbidden":

@@ -71,9 +71,10 @@ def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
         return (None if node is None else _value(loader, node, (), lines, name)), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        place = f"{name}:{mark.line + 1}" if mark else name
+        place = f"{name}:{mark.line + 1}" if mark and not name.startswith("command line") else name
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        raise ValueError(f"{place}: not valid YAML: {reason}") from None
+        remedy = "; indent with spaces, not tabs" if "\\t" in str(reason) else ""
+        raise ValueError(f"{place}: not valid YAML: {reason}{remedy}") from None
     except RecursionError:
         raise ValueError(f"{name}: not valid here: an alias that contains itself") from None
 

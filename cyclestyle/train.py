@@ -80,7 +80,7 @@ def _of_the_run(kept: Path, asked: Config, args: argparse.Namespace) -> Config:
             f"{' and '.join(asked.data.names)}. Choose another --run-dir"
         )
     for name, before, now in differences(config, asked):
-        print(f"note: {name} stays {before}, as the run began; {args.config} says {now}", file=sys.stderr)
+        print(f"note: {name} stays {before}, as in the run; {args.config} says {now}", file=sys.stderr)
     return config
 
 

@@ -150,11 +150,12 @@ def write_set(out: Path, count: int, size: int, seed: int, test_count: int) -> N
         )
         for i in range(number)
     ]
+    from cyclestyle.images import write_image  # imports torch, which help can do without
+
     for path, draw, key in tqdm(jobs, "drawing", unit="picture", disable=None):
-        path.parent.mkdir(parents=True, exist_ok=True)
         scene = draw_scene(np.random.default_rng(key), size)
         picture = draw(scene, np.random.default_rng([*key, 1]))
-        Image.fromarray(picture).save(path)
+        write_image(path, picture)
 
 
 def _photo_layer(picture: Array, layer: Layer, bottom: int, haze: Array, rng: np.random.Generator) -> Array:

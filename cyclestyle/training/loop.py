@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import resource
+import shlex
 import signal
 import sys
 import time
@@ -78,13 +79,13 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         stack.enter_context(logging_to(run_dir / "log.txt"))
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
         folder.notes += samples.problems
+        stopped = stack.enter_context(_stop_signals())
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         needs = needed_passes(config.loss)
         loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
         stack.enter_context(contextlib.closing(loader))
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
-        stopped = stack.enter_context(_stop_signals())
         save = partial(_save, folder, config, state, report, stopped)
         next_save = _next(state.step, config.train.save_every_steps)
 
@@ -129,7 +130,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         bar.close()  # its last state stays above the lines that follow
         if stopped and state.step < total:
             save(must=True)
-            log.info("stopped at step %d of %d and saved; go on: --run-dir %s --resume", state.step, total, run_dir)
+            go_on = f"python train.py --run-dir {shlex.quote(str(run_dir))} --resume"
+            log.info("stopped at step %d of %d and saved; go on: %s", state.step, total, go_on)
             return 128 + stopped[0]
         log.info("complete: %d steps; use it: %s", state.step, _how_to_use(run_dir, config))
         return 0
@@ -144,7 +146,7 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
     if step == total:
         log.info("nothing is left to do; to go on, raise %s", _length_option(config))
-    log.info("watch: tensorboard --logdir %s", folder.path)
+    log.info("watch: tensorboard --logdir %s", shlex.quote(str(folder.path)))
 
 
 @torch.no_grad()
@@ -186,8 +188,8 @@ def _start_from(path: str, config: Config, state: TrainState) -> None:
 
 
 def _how_to_use(run_dir: Path, config: Config) -> str:
-    name_a, name_b = config.data.names
-    return f"python -m cyclestyle.translate {run_dir} PICTURES -o OUT --to {name_b} (or {name_a})"
+    name_a, name_b = map(shlex.quote, config.data.names)
+    return f"python -m cyclestyle.translate {shlex.quote(str(run_dir))} PICTURES -o OUT --to {name_b} (or {name_a})"
 
 
 def _next(step: int, every: int) -> int:
@@ -257,7 +259,7 @@ def _save(
             while time.monotonic() < until and len(stopped) == signals:
                 time.sleep(min(1, PAUSE))
             if attempt == LAST_TRIES or len(stopped) > signals:
-                raise
+                raise CheckpointError(f"{error}; earlier checkpoints are intact, --resume goes on from them") from None
     log.info("step %d: saved %s", state.step, path)
     return _next(state.step, config.train.save_every_steps)
 
@@ -265,7 +267,7 @@ def _save(
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[int]]:
     """A list that gets the number of SIGINT or SIGTERM when one arrives; a second SIGINT interrupts at once."""
-    told = b"\nstopping after this step, then saving; Ctrl-C again gives up what is not saved\n"
+    told = b"\nsaving and stopping; Ctrl-C again stops without saving\n"
     stopped: list[int] = []
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -93,7 +93,7 @@ def _identity(path: Path) -> tuple[int, int]:
 
 
 def _check(jobs: list[Job], overwrite: bool) -> None:
-    sources = {_identity(job.source) for job in jobs}
+    sources = {_identity(job.source) for job in jobs if job.source.exists()}  # reading tells of a broken link
     taken: dict[str, Path] = {}
     for job in jobs:
         name = str(job.target).casefold()  # some file systems do not tell A from a

@@ -122,6 +122,10 @@ class Translator:
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:
+    if not isinstance(picture, np.ndarray):
+        raise UserError(
+            f"a picture is an array, not {type(picture).__name__}; np.asarray(Image.open(path).convert('RGB')) is one"
+        )
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise UserError(f"a picture is uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
     return picture

@@ -217,7 +217,7 @@ def test_resume_keeps_the_options_of_the_run_and_says_where_the_file_differs(
     changed.write_text(yaml.safe_dump(merged(tiny, {"train": {"lr": 0.5}})))
     words = ["--config", str(changed), "--run-dir", str(run_dir), "--resume", "--device", "cpu", "train.max_steps=9"]
     assert train_command(words) == 0
-    assert f"note: train.lr stays 0.0002, as the run began; {changed} says 0.5" in capsys.readouterr().err
+    assert f"note: train.lr stays 0.0002, as in the run; {changed} says 0.5" in capsys.readouterr().err
     assert (final(run_dir)["step"], final(run_dir)["config"].train.lr) == (9, 0.0002)
     changed.write_text(yaml.safe_dump(merged(tiny, {"data": {"names": ["horse", "zebra"]}})))
     assert train_command(words) == 1

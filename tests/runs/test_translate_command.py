@@ -59,11 +59,13 @@ def test_a_broken_file_is_reported_and_the_rest_go_on(
     run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (photos / "aa.jpg").write_bytes(b"no picture")
+    (photos / "ab.jpg").symlink_to(photos / "nowhere.jpg")
     assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr()
     assert f"failed: {photos / 'aa.jpg'}: not a picture, or a damaged one" in printed.err
     assert "3 translated into" in printed.out
-    assert "1 failed" in printed.out
+    assert f"failed: {photos / 'ab.jpg'}: no such file" in printed.err
+    assert "2 failed" in printed.out
     assert len(find_images(tmp_path / "out")) == 3
 
 

@@ -134,6 +134,20 @@ def test_damaged_later_ones_never_cost_an_intact_one(tmp_path: Path, config: Con
     assert (found[0].name, found[1]["step"]) == ("step_00000005.pt", 5)
 
 
+def test_a_whole_copy_of_a_damaged_newest_one_is_taken(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
+    for step in (1, 2):
+        path = save_checkpoint(tmp_path, config, at(state, step), keep_last=2)
+    assert not (tmp_path / ".tmp-latest").exists()
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(content[:5000])
+    found = newest_intact(tmp_path)
+    assert found is not None
+    assert (found[0].name, found[1]["step"]) == ("latest.pt", 2)
+    checkpoint.finish_save(found[0], config, at(state, 2), keep_last=2)
+    assert (tmp_path / "latest.pt").read_bytes() == content
+
+
 def test_latest_alone_is_enough(tmp_path: Path, config: Config, state: dict[str, Any]) -> None:
     path = save_checkpoint(tmp_path, config, at(state, 3), keep_last=1)
     path.rename(tmp_path / "kept")

@@ -49,6 +49,7 @@ def test_defaults_are_those_of_the_paper() -> None:
         ("seed: true", ":1: seed: must be a whole number, not True"),
         ("seed: 1\nseed: 2", ":2: seed: stands twice, first on line 1"),
         ("data: [", "not valid YAML"),
+        ("data:\n\tseed: 1", "cannot start any token; indent with spaces, not tabs"),
         ("- 1", "a configuration holds sections"),
         ("data:\n  names: [ink, ink]", ":2: data.names: must be two different names"),
         ("data:\n  crop_size: 300", ":2: data.crop_size: 300 is larger than load_size 286: lower it to 284"),
@@ -98,6 +99,12 @@ def test_numbers_and_words_are_read_as_people_write_them(tmp_path: Path) -> None
     assert config.model.discriminator.name == "pixel"
 
 
+def test_a_step_may_be_a_name_alone_and_the_default_reads_back() -> None:
+    assert load_config(None, ["data.augment=[Transpose]"]).data.augment.B == [{"Transpose": {}}]
+    [default] = [default for name, default, _ in list_options() if name == "data.augment"]
+    assert load_config(None, [f"data.augment={default}"]) == load_config(None)
+
+
 def test_a_key_is_not_suggested_for_itself() -> None:
     with pytest.raises(ConfigError, match=r"model.discriminator.layers: unknown key; accepted: name, channels, norm"):
         load_config(None, ["model.discriminator=pixel", "model.discriminator.layers=2"])
@@ -115,7 +122,9 @@ def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
         ("train.lr", "is not section.key=value"),
         ("train.lr.x=3", "train.lr is 0.001 in the file"),
         ("data.crop_size=300", "command line: data.crop_size: 300 is larger"),
-        ("data.names=[", "command line: data.names"),
+        ("data.names=[", "command line: data.names: not valid YAML"),
+        ("data.names=[ink,", "; put quotes around the whole option"),
+        ("trian.lr=3", "command line: trian: unknown key; did you mean 'train'?"),
     ]:
         with pytest.raises(ConfigError, match="command line") as caught:
             load_config(path, [override])

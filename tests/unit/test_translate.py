@@ -134,6 +134,11 @@ def test_what_is_no_picture_is_refused(run_dir: Path, bad: np.ndarray) -> None:
         cyclestyle.Translator.load(run_dir)(bad)
 
 
+def test_what_is_no_array_is_refused_with_the_way_to_make_one(run_dir: Path) -> None:
+    with pytest.raises(UserError, match=r"an array, not str; np.asarray\(Image.open"):
+        cyclestyle.Translator.load(run_dir)("photo.jpg")  # type: ignore[arg-type]
+
+
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
     for name in ("album/one.jpg", "album/deep/two.PNG", "album/deep/three.gif", "album/notes.txt"):
