@@ -118,7 +118,7 @@ class Translator:
         spec = self.model.config.model.generator
         maps = (4 if spec.upsample == "transpose" else 8) + spec.skips
         mixed = self.device.type == "cpu" and self.dtype != torch.float32  # some fp32 remains: padding and norms
-        return spec.channels * maps * (3 if mixed else 4)
+        return spec.channels * maps * (13 if mixed else 16) // 4
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:
