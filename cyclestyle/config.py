@@ -246,7 +246,14 @@ def load_config(path: Path | str | None, overrides: list[str] | tuple[str, ...] 
     for override in overrides:
         key = _apply(values, override)
         places = {k: v for k, v in places.items() if k[: len(key)] != key} | {key: "command line"}
-    return check_config(values, places, str(path) if path else "command line")
+    config = check_config(values, places, str(path) if path else "command line")
+    for option in ("train.n_epochs", "train.n_epochs_decay"):
+        if config.train.max_steps is not None and places.get(tuple(option.split("."))) == "command line":
+            raise ConfigError(
+                f"command line: {option}: does nothing, as train.max_steps={config.train.max_steps} sets the length; "
+                "change that, or add train.max_steps=null to count epochs"
+            )
+    return config
 
 
 def check_config(values: dict[str, Any], places: Places | None = None, name: str = "") -> Config:

@@ -251,7 +251,7 @@ def _save(
         except (CheckpointError, OSError) as error:
             if not must:
                 retry = min(100, config.train.save_every_steps)
-                log.error("%s; earlier ones are intact, training goes on and tries again in %d steps", error, retry)
+                log.error("%s; training goes on and tries again in %d steps", error, retry)
                 return state.step + retry
             log.error("%s; make room: trying again every %d seconds (Ctrl-C gives up)", error, PAUSE)
             signals = len(stopped)
@@ -259,7 +259,9 @@ def _save(
             while time.monotonic() < until and len(stopped) == signals:
                 time.sleep(min(1, PAUSE))
             if attempt == LAST_TRIES or len(stopped) > signals:
-                raise CheckpointError(f"{error}; earlier checkpoints are intact, --resume goes on from them") from None
+                any_saved = (folder.checkpoints / "latest.pt").exists()
+                kept = "--resume goes on from the last checkpoint" if any_saved else "nothing was saved yet"
+                raise CheckpointError(f"{error}; {kept}") from None
     log.info("step %d: saved %s", state.step, path)
     return _next(state.step, config.train.save_every_steps)
 

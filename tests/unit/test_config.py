@@ -112,7 +112,7 @@ def test_a_key_is_not_suggested_for_itself() -> None:
 
 def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
-    path.write_text("train: {lr: 1e-3}\nmodel: {discriminator: pixel}\n")
+    path.write_text("train: {lr: 1e-3, max_steps: 7}\nmodel: {discriminator: pixel}\n")
     config = load_config(
         path, ["train.lr=3e-4", "model.discriminator.channels=8", "data.names=[ink, photo]", "loss.cycle=2"]
     )
@@ -125,6 +125,7 @@ def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
         ("data.names=[", "command line: data.names: not valid YAML"),
         ("data.names=[ink,", "; put quotes around the whole option"),
         ("trian.lr=3", "command line: trian: unknown key; did you mean 'train'?"),
+        ("train.n_epochs=9", "command line: train.n_epochs: does nothing, as train.max_steps=7 sets the length"),
     ]:
         with pytest.raises(ConfigError, match="command line") as caught:
             load_config(path, [override])
