@@ -55,7 +55,8 @@ def _main(argv: list[str] | None) -> int:
 def _read_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> tuple[Config, Path]:
     """The options of a new run, or on `--resume` those of the run with what the command line changes."""
     if args.config is None and not args.resume:
-        parser.error("--config FILE is needed, such as --config configs/ink2photo.yaml")
+        meant = next((o for o in args.overrides if o.endswith((".yaml", ".yml"))), "configs/ink2photo.yaml")
+        parser.error(f"--config FILE is needed, such as --config {meant}")
     if args.config is None and args.run_dir is None:
         parser.error("--resume needs --run-dir DIR or --config FILE, to know which run")
     run_dir = args.run_dir or Path("runs") / args.config.stem

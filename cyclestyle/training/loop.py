@@ -16,12 +16,10 @@ from pathlib import Path
 from types import FrameType
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
 from cyclestyle.config import Config, ConfigError
-from cyclestyle.cyclegan import discriminator_losses, generator_losses, needed_passes, round_trips
 from cyclestyle.data.loader import batches
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import pick_device, pick_precision
@@ -31,6 +29,7 @@ from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
 from cyclestyle.training.schedule import describe_length, rate_factor, total_steps
 from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import train_step
 
 log = logging.getLogger("cyclestyle")
 PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
@@ -82,7 +81,6 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         stopped = stack.enter_context(_stop_signals())
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
-        needs = needed_passes(config.loss)
         loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
         stack.enter_context(contextlib.closing(loader))
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
@@ -97,25 +95,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 save(must=True)
                 raise
 
-            # Generators: translate, there and back, and fool the discriminators.
-            state.discriminators.requires_grad_(False)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                trips = round_trips(state.generators, real_a, real_b, needs)
-                losses = generator_losses(state.discriminators, trips, config.loss)
-            state.update(state.optim_g, losses)
-
-            # Discriminators: tell real pictures from these and earlier translations.
-            state.discriminators.requires_grad_(True)
-            pictures = {
-                "disc_a": (real_a, state.pools["disc_a"].query(trips["ba"].fake, state.random(0))),
-                "disc_b": (real_b, state.pools["disc_b"].query(trips["ab"].fake, state.random(1))),
-            }
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                losses_d, scores = discriminator_losses(state.discriminators, pictures, config.loss)
-            state.update(state.optim_d, losses_d)
-
-            state.scaler.update()
-            state.finish_step(_grouped("loss", {**losses, **losses_d}) | _grouped("score", scores))
+            state.finish_step(train_step(state, real_a, real_b, config.loss, dtype))
             bar.update()
 
             # Tell, show, keep.
@@ -194,10 +174,6 @@ def _how_to_use(run_dir: Path, config: Config) -> str:
 
 def _next(step: int, every: int) -> int:
     return step - step % every + every
-
-
-def _grouped(group: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{group}/{name}": value for name, value in values.items()}
 
 
 def _log_numbers(report: Report, state: TrainState, share: float, run_dir: Path) -> None:

@@ -48,8 +48,8 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.translator import Translator
 
-    jobs = find_jobs(args.inputs, args.out, args.overwrite)
     translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision)
+    jobs = find_jobs(args.inputs, args.out, args.overwrite)
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"

@@ -22,6 +22,7 @@ from cyclestyle.config import check_config
 from cyclestyle.errors import UserError
 from cyclestyle.train import main as train_command
 from cyclestyle.training import loop, report, run_folder
+from cyclestyle.training import step as training_step
 from cyclestyle.training.loop import train
 from tests.helpers import differing, merged
 
@@ -94,7 +95,7 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
     tiny: dict[str, Any], straight: Path, tmp_path: Path, step: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGTERM in any step: saved there, status 143."""
-    real = loop.generator_losses
+    real = training_step.generator_losses
 
     def stop_at(*args: Any) -> Any:
         stop_at.calls += 1  # type: ignore[attr-defined]
@@ -104,7 +105,7 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
 
     stop_at.calls = 0  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "generator_losses", stop_at)
+        patch.setattr(training_step, "generator_losses", stop_at)
         assert run(tiny, tmp_path / "run", data={"workers": workers}) == 143
     assert final(tmp_path / "run")["step"] == step
     assert run(tiny, tmp_path / "run", resume=True) == 0
@@ -357,14 +358,14 @@ def test_other_training_pictures_than_before_are_told(
 def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = loop.generator_losses, []
+    real, calls = training_step.generator_losses, []
 
     def poisoned(*args: Any) -> Any:
         calls.append(args)
         losses = real(*args)
         return {name: value * (float("nan") if len(calls) == 5 else 1) for name, value in losses.items()}
 
-    monkeypatch.setattr(loop, "generator_losses", poisoned)
+    monkeypatch.setattr(training_step, "generator_losses", poisoned)
     with pytest.raises(UserError, match="is no longer a finite number"):
         run(tiny, tmp_path / "run")
     assert final(tmp_path / "run")["step"] == 3
@@ -386,7 +387,7 @@ def test_a_picture_that_goes_away_ends_the_run_and_loses_no_step(
     tiny: dict[str, Any], drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = Path(shutil.copytree(drawn, tmp_path / "set"))
-    real, calls = loop.generator_losses, []
+    real, calls = training_step.generator_losses, []
 
     def delete_later(*args: Any) -> Any:
         calls.append(args)
@@ -394,7 +395,7 @@ def test_a_picture_that_goes_away_ends_the_run_and_loses_no_step(
             shutil.rmtree(root / "trainA")
         return real(*args)
 
-    monkeypatch.setattr(loop, "generator_losses", delete_later)
+    monkeypatch.setattr(training_step, "generator_losses", delete_later)
     with pytest.raises(UserError, match="no such file"):
         run(tiny, tmp_path / "run", data={"root": str(root), "cache_mb": 0, "workers": 0})
     assert final(tmp_path / "run")["step"] == 2

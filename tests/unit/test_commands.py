@@ -85,6 +85,7 @@ def test_help_lists_every_option_with_default_and_meaning(capsys: pytest.Capture
     ("words", "status", "expected"),
     [
         ([], 2, "--config FILE is needed"),
+        (["configs/my.yaml"], 2, "--config FILE is needed, such as --config configs/my.yaml"),
         (["--resume"], 2, "--resume needs --run-dir DIR or --config FILE"),
         (["--resume", "--run-dir", "nowhere"], 1, "nowhere: holds no run to resume"),
         (["--config", "nowhere.yaml"], 1, "nowhere.yaml: cannot be read"),

@@ -1,0 +1,64 @@
+"""The benchmark runs, counts the work right, and its yardstick trains as we do."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cyclestyle.config import check_config, load_config
+from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import train_step
+from tests.helpers import merged
+
+ROOT = Path(__file__).parents[2]
+SMALL = "data.load_size=40 data.crop_size=32 model.generator.channels=4 model.generator.blocks=1"
+SMALL += " model.discriminator.channels=4 model.discriminator.layers=2"
+
+
+@pytest.fixture(autouse=True)
+def benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+
+
+def test_every_part_is_measured_and_recorded(tmp_path: Path) -> None:
+    out = tmp_path / "speed.json"
+    words = ["benchmarks/speed.py", "--device", "cpu", "--rounds", "1", "--json", str(out), *SMALL.split()]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["rows"]
+    assert {row["part"] for row in rows} == {"train", "translate", "input"}
+    assert all(row["what"] in done.stdout for row in rows)
+    steps = [row for row in rows if row["what"].startswith("step")]
+    assert [row["what"] for row in steps][:2] == ["step, plain fp32", "step, ours fp32"]
+    assert all(row["times_plain"] > 0 and row["of_ceiling"] > 0 and row["of_floor"] > 0 for row in steps)
+
+
+def test_the_work_of_a_step_is_counted_as_the_field_counts_it() -> None:
+    from ceiling import convolutions
+
+    convs = convolutions(CycleGAN(load_config(None).model), batch=1, side=256, identity=True)
+    work = sum(conv.flops() * count for conv, count in convs.items())
+    assert work == pytest.approx(1.885e12, rel=0.01)
+
+
+def test_the_yardstick_has_the_losses_of_our_step(tiny: dict[str, Any]) -> None:
+    from plain import PlainTraining
+
+    config = check_config(merged(tiny, {"train": {"ema": 0.0, "pool_size": 50}}))
+    cpu = torch.device("cpu")
+    state, plain = TrainState(config, cpu, torch.float32), PlainTraining(config, cpu)
+    for name in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
+        getattr(plain, name).load_state_dict(getattr(state.model, name).state_dict())
+    a, b = torch.rand(2, 1, 3, 32, 32) * 2 - 1
+    for _ in range(2):
+        state.begin_step(1.0)
+        ours = {n: v.detach() for n, v in train_step(state, a, b, config.loss, torch.float32).items()}
+        state.finish_step(ours)
+        generators = sum(float(v) for n, v in ours.items() if n.startswith("loss/") and "disc" not in n)
+        expected = [generators, float(ours["loss/disc_a"]), float(ours["loss/disc_b"])]
+        assert plain.step(a, b) == pytest.approx(expected, rel=1e-4)
