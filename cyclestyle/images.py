@@ -161,7 +161,7 @@ def to_tensor(pictures: np.ndarray) -> Tensor:
     tensor = torch.from_numpy(np.array(pictures))
     if tensor.ndim == 3:
         tensor = tensor[None]
-    # Standard layout: strides left from (H, W, 3) would make every layer channels_last, where instance norm is slow.
+    # Standard layout: strides left from (H, W, 3) would make every layer channels_last, whatever its weights are.
     return tensor.permute(0, 3, 1, 2).float().contiguous().div_(127.5).sub_(1)
 
 

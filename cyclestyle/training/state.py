@@ -29,6 +29,8 @@ class TrainState:
         torch.manual_seed(config.seed)
         train = config.train
         self.model = CycleGAN(config.model).to(device)
+        if device.type == "cpu" and dtype != torch.float32:  # convolutions are faster that way
+            self.model.to(memory_format=torch.channels_last)
         self.generators, self.discriminators = self.model.generators, self.model.discriminators
         self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None
         betas = (train.beta1, train.beta2)
