@@ -94,7 +94,6 @@ def test_workers_change_no_bit(tiny: dict[str, Any], straight: Path, tmp_path: P
 def test_a_stopped_run_goes_on_to_the_same_bit(
     tiny: dict[str, Any], straight: Path, tmp_path: Path, step: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM in any step: saved there, status 143."""
     real = training_step.generator_losses
 
     def stop_at(*args: Any) -> Any:
@@ -106,7 +105,7 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
     stop_at.calls = 0  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(training_step, "generator_losses", stop_at)
-        assert run(tiny, tmp_path / "run", data={"workers": workers}) == 143
+        assert run(tiny, tmp_path / "run", data={"workers": workers}) == 143  # saved, then ended by SIGTERM
     assert final(tmp_path / "run")["step"] == step
     assert run(tiny, tmp_path / "run", resume=True) == 0
     assert_same_end(tmp_path / "run", straight)
