@@ -4,6 +4,54 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cyclestyle.nets.winograd import transform_kernel, winograd_conv, winograd_pays
+
+
+class ReflectConv(nn.Conv2d):
+    """Convolution of stride 1 behind reflection padding, (B, C, H, W) -> (B, K, H, W).
+
+    On a CPU wide 3x3 layers go through `winograd_conv`. A layer to few channels, of which a CPU computes 16 as fast as
+    3, adds up the columns of its kernel in a second convolution, so that the first has many.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, side: int) -> None:
+        super().__init__(channels_in, channels_out, side, padding=side // 2, padding_mode="reflect")
+        self._kernel: Tensor | None = None
+
+    def fix_weights(self) -> None:
+        """Transform them once, for inference; they must not change any more."""
+        if winograd_pays(self.weight):
+            self._kernel = transform_kernel(self.weight, self.weight.dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        kind, more = x.device.type, self.kernel_size[0] // 2
+        if torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))
+        on_cpu = kind == "cpu"
+        winograd = on_cpu and winograd_pays(self.weight, x.shape[2:].numel())
+        if winograd:
+            x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(kind, enabled=False):  # which pads in fp32 on a CPU
+            x = F.pad(x, (more, more, more, more), mode="reflect")
+        if winograd:
+            return winograd_conv(x, self.weight, self.bias, self._kernel)
+        if on_cpu and self.in_channels >= 32 and self.out_channels <= 4:
+            return self._by_columns(x)
+        return F.conv2d(x, self.weight, self.bias)
+
+    def _by_columns(self, x: Tensor) -> Tensor:
+        outs, channels, side, _ = self.weight.shape
+        columns = self.weight.permute(3, 0, 1, 2).reshape(side * outs, channels, side, 1)
+        shift = torch.eye(side * outs, dtype=x.dtype).view(side, outs, -1).permute(1, 2, 0)[:, :, None]
+        return F.conv2d(F.conv2d(x, columns), shift, self.bias)
+
+
+def fix_weights(net: nn.Module) -> None:
+    """Prepare a network for inference on a CPU; its weights must not change any more."""
+    for module in net.modules():
+        if isinstance(module, ReflectConv):
+            module.fix_weights()
+
 
 class InstanceNorm(nn.Module):
     """Instance normalisation without learned scale (arXiv:1607.08022); statistics are taken in fp32.

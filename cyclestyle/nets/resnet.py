@@ -3,22 +3,22 @@
 import torch
 from torch import Tensor, nn
 
-from cyclestyle.nets.layers import make_norm
+from cyclestyle.nets.layers import ReflectConv, make_norm
 
 
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv(channels, channels, 3),
             make_norm(norm, channels),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect"),
+            ReflectConv(channels, channels, 3),
             make_norm(norm, channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
+        return self.body(x) + x
 
 
 class ResnetGenerator(nn.Module):
@@ -47,14 +47,14 @@ class ResnetGenerator(nn.Module):
         super().__init__()
         self.skips = skips
         c = channels
-        self.stem = _unit(nn.Conv2d(3, c, 7, padding=3, padding_mode="reflect"), norm)
+        self.stem = _unit(ReflectConv(3, c, 7), norm)
         self.down = nn.Sequential(
             _unit(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1), norm),
             _unit(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1), norm),
         )
         self.blocks = nn.Sequential(*[ResidualBlock(4 * c, norm) for _ in range(blocks)])
         self.up = nn.Sequential(_up(4 * c, 2 * c, upsample, norm), _up(2 * c, c, upsample, norm))
-        self.head = nn.Conv2d(c, 3, 7, padding=3, padding_mode="reflect")
+        self.head = ReflectConv(c, 3, 7)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.skips:
@@ -75,6 +75,6 @@ def _unit(conv: nn.Module, norm: str) -> nn.Sequential:
 def _up(channels_in: int, channels_out: int, upsample: str, norm: str) -> nn.Module:
     if upsample == "transpose":
         return _unit(nn.ConvTranspose2d(channels_in, channels_out, 3, stride=2, padding=1, output_padding=1), norm)
-    conv = nn.Conv2d(channels_in, channels_out, 3, padding=1, padding_mode="reflect")
+    conv = ReflectConv(channels_in, channels_out, 3)
     mode = "nearest" if upsample == "resize" else "bilinear"
     return nn.Sequential(nn.Upsample(scale_factor=2, mode=mode), _unit(conv, norm))

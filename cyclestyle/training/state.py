@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cyclestyle.config import Config
 from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.devices import keep_freed_memory
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 
@@ -29,7 +30,9 @@ class TrainState:
         torch.manual_seed(config.seed)
         train = config.train
         self.model = CycleGAN(config.model).to(device)
-        if device.type == "cpu" and dtype != torch.float32:  # convolutions are faster that way
+        if device.type == "cpu":
+            keep_freed_memory()
+        if dtype != torch.float32:  # convolutions are faster that way
             self.model.to(memory_format=torch.channels_last)
         self.generators, self.discriminators = self.model.generators, self.model.discriminators
         self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None

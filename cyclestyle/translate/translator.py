@@ -8,9 +8,10 @@ import torch
 
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
-from cyclestyle.devices import free_memory, is_out_of_memory, pick_device, pick_precision
+from cyclestyle.devices import free_memory, is_out_of_memory, keep_freed_memory, pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
 from cyclestyle.images import pad_to_multiple, prepare_image, to_tensor, to_uint8
+from cyclestyle.nets import fix_weights
 
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -46,8 +47,13 @@ class Translator:
             net.load_state_dict(model.generators[DIRECTIONS[direction]])
         except (RuntimeError, KeyError) as error:
             raise CheckpointError(f"{model.path}: its weights do not fit its description: {error}") from None
-        self._net = net.to(self.device).eval().requires_grad_(False)
-        self._stride = net.stride
+        net = net.to(self.device, self.dtype).eval().requires_grad_(False)
+        if self.dtype != torch.float32:  # convolutions are faster that way
+            net.to(memory_format=torch.channels_last)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+            fix_weights(net)
+        self._net, self._stride = net, net.stride
 
     @classmethod
     def load(
@@ -106,8 +112,7 @@ class Translator:
         if free is not None and needed > free:
             raise UserError(f"{advice} and {free / 2**30:.1f} are free; use smaller pictures or a smaller batch")
         try:
-            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                return to_uint8(self._net(to_tensor(pictures).to(self.device)))
+            return to_uint8(self._net(to_tensor(pictures).to(self.device, self.dtype)))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -116,9 +121,8 @@ class Translator:
     def _bytes_a_pixel(self) -> int:
         """What a pass takes at its peak, as measured: so many maps like that of the first layer."""
         spec = self.model.config.model.generator
-        maps = (4 if spec.upsample == "transpose" else 8) + spec.skips
-        mixed = self.device.type == "cpu" and self.dtype != torch.float32  # some fp32 remains: padding and norms
-        return spec.channels * maps * (13 if mixed else 16) // 4
+        maps = (5 if spec.upsample == "transpose" else 9) + spec.skips
+        return spec.channels * maps * self.dtype.itemsize
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import nn
 from cyclestyle.config import ModelConfig
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.nets.layers import make_norm
+from cyclestyle.nets.winograd import winograd_conv
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -97,23 +98,58 @@ def test_norm_and_its_gradient_equal_float64(
     assert (results[1] - results[3]).abs().max() < tolerance
 
 
+def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
+    return float((values - exact).detach().norm() / exact.detach().norm())
+
+
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_generator_gradients_equal_float64(batch: int, layout: str) -> None:
+@pytest.mark.parametrize("height", [8, 11])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.bfloat16, 0.013)])
+def test_winograd_and_its_gradients_equal_float64(
+    batch: int, layout: str, height: int, dtype: torch.dtype, tolerance: float
+) -> None:
     torch.manual_seed(0)
-    net = GENERATORS["resnet"](channels=4, blocks=2)
+    x = torch.randn(batch, 24, height + 2, 9).to(dtype, memory_format=LAYOUTS[layout]).requires_grad_()
+    weight, bias = torch.randn(16, 24, 3, 3, requires_grad=True), torch.randn(16, requires_grad=True)
+    leaves = (x, weight, bias)
+    y = winograd_conv(*leaves)
+    g = torch.randn_like(y)
+    exact_leaves = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    exact = nn.functional.conv2d(*exact_leaves)
+    assert y.dtype == dtype
+    assert relative_error(y, exact) < tolerance
+    gradients, exact_gradients = torch.autograd.grad(y, leaves, g), torch.autograd.grad(exact, exact_leaves, g.double())
+    assert all(relative_error(*pair) < tolerance for pair in zip(gradients, exact_gradients, strict=True))
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(
+    ("channels", "side", "dtype", "tolerance"),
+    [(4, 32, torch.float32, 5e-3), (32, 256, torch.float32, 5e-3), (32, 256, torch.bfloat16, 0.3)],
+    ids=["narrow", "wide", "wide bf16"],
+)
+def test_generator_gradients_equal_float64(
+    batch: int, layout: str, channels: int, side: int, dtype: torch.dtype, tolerance: float
+) -> None:
+    """The wide one takes every fast path of the CPU. Tolerances allow for ReLUs that switch by rounding."""
+    torch.manual_seed(0)
+    net = GENERATORS["resnet"](channels=channels, blocks=1)
     init_weights(net)
-    exact = GENERATORS["resnet"](channels=4, blocks=2).double()
+    exact = GENERATORS["resnet"](channels=channels, blocks=1).double()
     exact.load_state_dict(net.state_dict())
     net.to(memory_format=LAYOUTS[layout])
-    x = torch.rand(batch, 3, 32, 32) * 2 - 1
-    net(x.contiguous(memory_format=LAYOUTS[layout])).square().mean().backward()
+    x = torch.rand(batch, 3, side, side) * 2 - 1
+    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        out = net(x.contiguous(memory_format=LAYOUTS[layout]))
+    out.square().mean().backward()
     exact(x.double()).square().mean().backward()
     for (name, p), q in zip(net.named_parameters(), exact.parameters(), strict=True):
         if p.ndim == 4:  # biases before a norm have no gradient but noise
             assert p.grad is not None
             assert q.grad is not None
-            assert (p.grad - q.grad).norm() < 1e-3 * q.grad.norm(), name
+            assert relative_error(p.grad, q.grad) < tolerance, name
 
 
 def test_weights_start_as_in_the_paper() -> None:
