@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from cyclestyle.checkpoint import TrainedModel, save_checkpoint
 from cyclestyle.commands import run_command
-from cyclestyle.config import Config, LossConfig, load_config
+from cyclestyle.config import Config, load_config
 from cyclestyle.cyclegan import CycleGAN, make_generator
 from cyclestyle.data.loader import batches
 from cyclestyle.data.synthetic import draw_photo, draw_scene
@@ -35,7 +35,7 @@ from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import PRECISIONS, pick_device, pick_precision
 from cyclestyle.images import to_tensor, to_uint8, write_image
 from cyclestyle.training.state import TrainState
-from cyclestyle.training.step import train_step
+from cyclestyle.training.step import TrainStep
 from cyclestyle.translate.__main__ import main as translate
 from cyclestyle.translate.translator import Translator
 
@@ -92,7 +92,7 @@ def _train(config: Config, device: torch.device, auto: torch.dtype, rounds: int)
     }
     for name, dtype in _precisions(auto).items():
         state = TrainState(config, device, dtype)
-        candidates[f"ours {name}"] = partial(_our_step, state, real_a, real_b, config.loss, dtype)
+        candidates[f"ours {name}"] = partial(_our_step, state, TrainStep(state, config.loss, dtype), real_a, real_b)
     times = interleave(candidates, device, rounds)
     convs = convolutions(CycleGAN(config.model).to(device), batch, side, identity=True)
     work = sum(conv.flops() * count for conv, count in convs.items())
@@ -108,9 +108,9 @@ def _train(config: Config, device: torch.device, auto: torch.dtype, rounds: int)
     yield _memory(device)
 
 
-def _our_step(state: TrainState, real_a: Tensor, real_b: Tensor, weights: LossConfig, dtype: torch.dtype) -> None:
+def _our_step(state: TrainState, train_step: TrainStep, real_a: Tensor, real_b: Tensor) -> None:
     state.begin_step(1.0)
-    state.finish_step(train_step(state, real_a, real_b, weights, dtype))
+    state.finish_step(train_step(real_a, real_b))
 
 
 def _translate(config: Config, device: torch.device, auto: torch.dtype, rounds: int) -> Iterator[Row]:

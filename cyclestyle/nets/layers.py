@@ -32,7 +32,7 @@ class ReflectConv(nn.Conv2d):
         if winograd:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(kind, enabled=False):  # which pads in fp32 on a CPU
-            x = F.pad(x, (more, more, more, more), mode="reflect")
+            x = F.pad(x, (more, more, more, more), mode="reflect") if on_cpu else _pad(x, more)
         if winograd:
             return winograd_conv(x, self.weight, self.bias, self._kernel)
         if on_cpu and self.in_channels >= 32 and self.out_channels <= 4:
@@ -44,6 +44,15 @@ class ReflectConv(nn.Conv2d):
         columns = self.weight.permute(3, 0, 1, 2).reshape(side * outs, channels, side, 1)
         shift = torch.eye(side * outs, dtype=x.dtype).view(side, outs, -1).permute(1, 2, 0)[:, :, None]
         return F.conv2d(F.conv2d(x, columns), shift, self.bias)
+
+
+def _pad(x: Tensor, more: int) -> Tensor:
+    """Reflection padding. PyTorch's own adds its gradients on a GPU in an order that varies from run to run."""
+    for dim in (2, 3):
+        before = x.narrow(dim, 1, more).flip(dim)
+        after = x.narrow(dim, x.shape[dim] - 1 - more, more).flip(dim)
+        x = torch.cat([before, x, after], dim)
+    return x
 
 
 def fix_weights(net: nn.Module) -> None:

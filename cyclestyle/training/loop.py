@@ -29,7 +29,7 @@ from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
 from cyclestyle.training.schedule import describe_length, rate_factor, total_steps
 from cyclestyle.training.state import TrainState
-from cyclestyle.training.step import train_step
+from cyclestyle.training.step import TrainStep
 
 log = logging.getLogger("cyclestyle")
 PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
@@ -81,11 +81,12 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         stopped = stack.enter_context(_stop_signals())
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
-        loader = batches(data, state.samples, config.train.batch_size, config.data.workers)
+        loader = batches(data, state.samples, config.train.batch_size, config.data.workers, device.type == "cuda")
         stack.enter_context(contextlib.closing(loader))
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
         save = partial(_save, folder, config, state, report, stopped)
         next_save = _next(state.step, config.train.save_every_steps)
+        train_step = TrainStep(state, config.loss, dtype)
 
         while state.step < total and not stopped:
             state.begin_step(rate_factor(config.train, data.epoch_length(), state.step, total))
@@ -95,7 +96,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 save(must=True)
                 raise
 
-            state.finish_step(train_step(state, real_a, real_b, config.loss, dtype))
+            state.finish_step(train_step(real_a, real_b))
             bar.update()
 
             # Tell, show, keep.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cyclestyle.config import Config
+from cyclestyle.config import Config, TrainConfig
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.devices import keep_freed_memory
 from cyclestyle.training.ema import update_average
@@ -32,13 +32,12 @@ class TrainState:
         self.model = CycleGAN(config.model).to(device)
         if device.type == "cpu":
             keep_freed_memory()
+        torch.backends.cudnn.deterministic = True  # so that a resumed run ends bit-equal on a GPU, too
         if dtype != torch.float32:  # convolutions are faster that way
             self.model.to(memory_format=torch.channels_last)
         self.generators, self.discriminators = self.model.generators, self.model.discriminators
         self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None
-        betas = (train.beta1, train.beta2)
-        self.optim_g = torch.optim.Adam(self.generators.parameters(), lr=train.lr, betas=betas)
-        self.optim_d = torch.optim.Adam(self.discriminators.parameters(), lr=train.lr, betas=betas)
+        self.optim_g, self.optim_d = (_adam(nets, train) for nets in (self.generators, self.discriminators))
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.pools = {"disc_a": ImagePool(train.pool_size), "disc_b": ImagePool(train.pool_size)}
         self.step, self.samples, self.seconds = 0, 0, 0.0
@@ -46,7 +45,9 @@ class TrainState:
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
         self.summed_seconds = 0.0
-        self._began = 0.0
+        self._began, self._rate = 0.0, train.lr
+        if device.type == "cuda":
+            self._done = torch.cuda.Event()
         self._config, self._device = config, device
 
     @property
@@ -62,15 +63,18 @@ class TrainState:
     @property
     def rate(self) -> float:
         """The learning rate."""
-        return float(self.optim_g.param_groups[0]["lr"])
+        return self._rate
 
     def begin_step(self, factor: float) -> None:
         """Set both learning rates to a share of `train.lr`, and start the clock of the step."""
         self._began = time.perf_counter()
+        self._rate = self._config.train.lr * factor
         for optimiser in (self.optim_g, self.optim_d):
-            for group in optimiser.param_groups:
-                group["lr"] = self._config.train.lr * factor
-                group["betas"] = (self._config.train.beta1, self._config.train.beta2)  # may change on resume
+            [group] = optimiser.param_groups
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(self._rate)
+            else:
+                group["lr"] = self._rate
 
     def update(self, optimiser: torch.optim.Optimizer, losses: dict[str, Tensor]) -> None:
         """One step of an optimiser down the sum of the losses."""
@@ -84,6 +88,9 @@ class TrainState:
             update_average(self.average, self.generators, self._config.train.ema, self.step)
         for name, value in values.items():
             self.sums[name] = self.sums.get(name, torch.zeros((), device=self._device)) + value.detach().float()
+        if self._device.type == "cuda":  # one step ahead of the GPU at most, so that the clock tells its pace
+            self._done.synchronize()
+            self._done.record()
         took = time.perf_counter() - self._began
         self.seconds += took
         self.summed_seconds += took
@@ -128,8 +135,10 @@ class TrainState:
         if self.average is not None:
             for name, net in self.average.items():
                 net.load_state_dict(state["generators"][name])
-        self.optim_g.load_state_dict(state["optim_g"])
-        self.optim_d.load_state_dict(state["optim_d"])
+        for name, optimiser in (("optim_g", self.optim_g), ("optim_d", self.optim_d)):
+            own = {key: value for key, value in optimiser.param_groups[0].items() if key != "params"}
+            groups = [{**group, **own} for group in state[name]["param_groups"]]
+            optimiser.load_state_dict({**state[name], "param_groups": groups})
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         for name, pool in self.pools.items():
@@ -140,3 +149,15 @@ class TrainState:
     def random(self, *key: int) -> np.random.Generator:
         """Random numbers that follow from the seed and the running sample number, so that none need be stored."""
         return np.random.default_rng([self._config.seed, self.samples, *key])
+
+
+def _adam(nets: torch.nn.ModuleDict, train: TrainConfig) -> torch.optim.Adam:
+    weights = list(nets.parameters())
+    on_gpu = weights[0].is_cuda
+    return torch.optim.Adam(
+        weights,
+        lr=torch.tensor(train.lr, device=weights[0].device) if on_gpu else train.lr,
+        betas=(train.beta1, train.beta2),
+        fused=True,
+        capturable=on_gpu,  # what the step of a CUDA graph asks for, and a rate that is a tensor
+    )

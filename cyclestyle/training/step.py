@@ -1,48 +1,82 @@
 """One training step: generators first, then the discriminators on what these made (arXiv:1703.10593, section 4)."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cyclestyle.config import LossConfig
 from cyclestyle.cyclegan import discriminator_losses, generator_losses, needed_passes, round_trips
+from cyclestyle.training.cuda_graph import Recorded
 from cyclestyle.training.state import TrainState
 
+Values = dict[str, Tensor]
 
-def train_step(
-    state: TrainState, real_a: Tensor, real_b: Tensor, weights: LossConfig, dtype: torch.dtype
-) -> dict[str, Tensor]:
-    """Update all four networks once.
+
+class TrainStep:
+    """A training step on batches of one size, to be called again and again.
+
+    On a GPU both halves are recorded as CUDA graphs after a few calls: a step is some 4,000 kernels, which take longer
+    to launch than to run when batches are small.
 
     Args:
-        real_a, real_b: (B, 3, H, W) in [-1, 1], on the device of the networks.
         weights: of the loss terms.
         dtype: of convolutions.
-
-    Returns:
-        weighted losses `loss/NAME` and mean logits `score/NAME`, scalars.
     """
-    mixed = torch.autocast(real_a.device.type, dtype, enabled=dtype != torch.float32)
 
-    # Generators: translate, there and back, and fool the discriminators.
-    state.discriminators.requires_grad_(False)
-    with mixed:
-        trips = round_trips(state.generators, real_a, real_b, needed_passes(weights))
-        losses = generator_losses(state.discriminators, trips, weights)
-    state.update(state.optim_g, losses)
+    def __init__(self, state: TrainState, weights: LossConfig, dtype: torch.dtype) -> None:
+        self._state, self._weights, self._dtype = state, weights, dtype
+        # The scaler of fp16 decides on the CPU whether to step, which no graph can.
+        self._generators: Callable[..., tuple[Values, Tensor, Tensor]] = self._generators_learn
+        self._discriminators: Callable[..., tuple[Values, Values]] = self._discriminators_learn
+        if next(state.model.parameters()).is_cuda and dtype != torch.float16:
+            stream = torch.cuda.Stream()
+            self._generators = Recorded(self._generators_learn, stream)
+            self._discriminators = Recorded(self._discriminators_learn, stream)
 
-    # Discriminators: tell real pictures from these and earlier translations.
-    state.discriminators.requires_grad_(True)
-    pictures = {
-        "disc_a": (real_a, state.pools["disc_a"].query(trips["ba"].fake, state.random(0))),
-        "disc_b": (real_b, state.pools["disc_b"].query(trips["ab"].fake, state.random(1))),
-    }
-    with mixed:
-        losses_d, scores = discriminator_losses(state.discriminators, pictures, weights)
-    state.update(state.optim_d, losses_d)
+    def __call__(self, real_a: Tensor, real_b: Tensor) -> Values:
+        """Update all four networks once.
 
-    state.scaler.update()
-    return _grouped("loss", {**losses, **losses_d}) | _grouped("score", scores)
+        Args:
+            real_a, real_b: (B, 3, H, W) in [-1, 1], on the device of the networks.
+
+        Returns:
+            weighted losses `loss/NAME` and mean logits `score/NAME`, scalars, which the next call may overwrite.
+        """
+        state = self._state
+        losses, fake_a, fake_b = self._generators(real_a, real_b)
+        shown_a = state.pools["disc_a"].query(fake_a, state.random(0))
+        shown_b = state.pools["disc_b"].query(fake_b, state.random(1))
+        losses_d, scores = self._discriminators(real_a, shown_a, real_b, shown_b)
+        state.scaler.update()
+        return _grouped("loss", {**losses, **losses_d}) | _grouped("score", scores)
+
+    def _generators_learn(self, real_a: Tensor, real_b: Tensor) -> tuple[Values, Tensor, Tensor]:
+        """Translate, there and back, and fool the discriminators."""
+        state = self._state
+        state.discriminators.requires_grad_(False)
+        with self._mixed():
+            trips = round_trips(state.generators, real_a, real_b, needed_passes(self._weights))
+            losses = generator_losses(state.discriminators, trips, self._weights)
+        state.update(state.optim_g, losses)
+        return losses, trips["ba"].fake.detach(), trips["ab"].fake.detach()
+
+    def _discriminators_learn(
+        self, real_a: Tensor, fake_a: Tensor, real_b: Tensor, fake_b: Tensor
+    ) -> tuple[Values, Values]:
+        """Tell real pictures from these and earlier translations."""
+        state = self._state
+        state.discriminators.requires_grad_(True)
+        with self._mixed():
+            pictures = {"disc_a": (real_a, fake_a), "disc_b": (real_b, fake_b)}
+            losses, scores = discriminator_losses(state.discriminators, pictures, self._weights)
+        state.update(state.optim_d, losses)
+        return losses, scores
+
+    def _mixed(self) -> torch.autocast:
+        device = next(self._state.model.parameters()).device.type
+        return torch.autocast(device, self._dtype, enabled=self._dtype != torch.float32)
 
 
-def _grouped(group: str, values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{group}/{name}": value for name, value in values.items()}
+def _grouped(group: str, values: Values) -> Values:
+    return {f"{group}/{name}": value.detach() for name, value in values.items()}

@@ -12,7 +12,7 @@ import torch
 from cyclestyle.config import check_config, load_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.training.state import TrainState
-from cyclestyle.training.step import train_step
+from cyclestyle.training.step import TrainStep
 from tests.helpers import merged
 
 ROOT = Path(__file__).parents[2]
@@ -55,9 +55,10 @@ def test_the_yardstick_has_the_losses_of_our_step(tiny: dict[str, Any]) -> None:
     for name in ("gen_ab", "gen_ba", "disc_a", "disc_b"):
         getattr(plain, name).load_state_dict(getattr(state.model, name).state_dict())
     a, b = torch.rand(2, 1, 3, 32, 32) * 2 - 1
+    step = TrainStep(state, config.loss, torch.float32)
     for _ in range(2):
         state.begin_step(1.0)
-        ours = {n: v.detach() for n, v in train_step(state, a, b, config.loss, torch.float32).items()}
+        ours = {n: v.detach() for n, v in step(a, b).items()}
         state.finish_step(ours)
         generators = sum(float(v) for n, v in ours.items() if n.startswith("loss/") and "disc" not in n)
         expected = [generators, float(ours["loss/disc_a"]), float(ours["loss/disc_b"])]

@@ -9,7 +9,7 @@ from torch import nn
 
 from cyclestyle.config import ModelConfig
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
-from cyclestyle.nets.layers import make_norm
+from cyclestyle.nets.layers import _pad, make_norm
 from cyclestyle.nets.winograd import winograd_conv
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -96,6 +96,12 @@ def test_norm_and_its_gradient_equal_float64(
     tolerance = 1e-5 if dtype == torch.float32 else 0.05
     assert (results[0] - results[2]).abs().max() < tolerance
     assert (results[1] - results[3]).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_padding_on_a_gpu_reflects(more: int) -> None:
+    x = torch.rand(2, 3, 5, 7)
+    assert torch.equal(_pad(x, more), nn.functional.pad(x, (more, more, more, more), mode="reflect"))
 
 
 def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
