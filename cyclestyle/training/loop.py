@@ -24,6 +24,7 @@ from cyclestyle.data.loader import batches
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import UserError
+from cyclestyle.training.memory import check_memory, out_of_memory_told
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
@@ -58,6 +59,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             folder.check_empty()
         state = TrainState(config, device, dtype)
         _check_sizes(config, state)
+        check_memory(config, device, dtype)
         data = UnpairedData(config.data, config.seed)
         samples = Samples(config)
 
@@ -96,7 +98,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 save(must=True)
                 raise
 
-            state.finish_step(train_step(real_a, real_b))
+            with out_of_memory_told(config):
+                state.finish_step(train_step(real_a, real_b))
             bar.update()
 
             # Tell, show, keep.

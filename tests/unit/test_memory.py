@@ -1,0 +1,81 @@
+"""What a training step is said to need is what it takes, and what does not fit is refused with what would."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+
+from cyclestyle.config import ConfigError, check_config
+from cyclestyle.errors import UserError
+from cyclestyle.training import memory
+from cyclestyle.training.memory import check_memory, out_of_memory_told, step_memory
+from tests.helpers import merged
+
+GIB = 2**30
+MEASURE_PEAK = """
+import json, re, sys
+import torch
+from cyclestyle.config import check_config
+from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import TrainStep
+def kib(name):  # not ru_maxrss, which begins at that of the parent process
+    return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+torch.set_num_threads(1)
+config = check_config(json.loads(sys.argv[1]))
+before = kib("VmRSS")
+state = TrainState(config, torch.device("cpu"), torch.float32)
+step = TrainStep(state, config.loss, torch.float32)
+side = config.data.crop_size
+step(*torch.rand(2, config.train.batch_size, 3, side, side))
+print((kib("VmHWM") - before) * 1024)
+"""
+
+
+@pytest.fixture(scope="module")
+def wide(tiny: dict[str, Any]) -> dict[str, Any]:
+    nets = {"generator": {"channels": 32, "blocks": 1}, "discriminator": {"channels": 32}}
+    return merged(tiny, {"data": {"load_size": 192, "crop_size": 192}, "model": nets, "train": {"batch_size": 1}})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
+def test_a_step_takes_the_memory_that_it_is_said_to_need(wide: dict[str, Any]) -> None:
+    said = sum(step_memory(check_config(wide), torch.device("cpu"), torch.float32))
+    values = check_config(wide).model_dump_json()
+    words = [sys.executable, "-c", MEASURE_PEAK, values]
+    taken = float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert 0.7 * said < taken < 1.1 * said
+
+
+def test_memory_grows_with_the_pictures(wide: dict[str, Any]) -> None:
+    cpu = torch.device("cpu")
+    fixed, growing = step_memory(check_config(wide), cpu, torch.float32)
+    more = step_memory(check_config(merged(wide, {"train": {"batch_size": 2}})), cpu, torch.float32)
+    assert more == (fixed, pytest.approx(2 * growing, rel=0.1))
+    assert step_memory(check_config(wide), cpu, torch.bfloat16)[1] < 0.7 * growing
+
+
+def test_a_batch_that_does_not_fit_is_refused_with_what_would(
+    wide: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu = torch.device("cpu")
+    fixed, growing = step_memory(check_config(wide), cpu, torch.float32)
+    config = check_config(merged(wide, {"train": {"batch_size": 40}}))
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(fixed + 2.5 * growing))
+    with pytest.raises(ConfigError, match=r"40 of 192 pixels .*; train.batch_size=(\d) or data.crop_size=(\d+) would"):
+        check_memory(config, cpu, torch.float32)
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(fixed))
+    with pytest.raises(ConfigError, match="use smaller networks"):
+        check_memory(config, cpu, torch.float32)
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(GIB + fixed + 60 * growing))
+    check_memory(config, cpu, torch.float32)
+
+
+def test_memory_that_runs_out_in_a_step_is_told_with_what_to_lower(wide: dict[str, Any]) -> None:
+    for changes, remedy in (({"batch_size": 6}, "train.batch_size=3"), ({"batch_size": 1}, "data.crop_size=128")):
+        config = check_config(merged(wide, {"train": changes}))
+        with pytest.raises(UserError, match=f"out of memory in a step .* {remedy}"), out_of_memory_told(config):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+    with pytest.raises(RuntimeError, match="other"), out_of_memory_told(config):
+        raise RuntimeError("other")
