@@ -92,8 +92,10 @@ def _train(config: Config, device: torch.device, auto: torch.dtype, rounds: int)
     }
     for name, dtype in _precisions(auto).items():
         state = TrainState(config, device, dtype)
-        candidates[f"ours {name}"] = partial(_our_step, state, TrainStep(state, config.loss, dtype), real_a, real_b)
-    times = interleave(candidates, device, rounds)
+        candidates[f"ours {name}"] = partial(
+            _our_step, state, TrainStep(state, config.loss, dtype, config.train.compile), real_a, real_b
+        )
+    times = interleave(candidates, device, rounds, warm=3)  # memory is laid out, and a GPU records, in the first
     convs = convolutions(CycleGAN(config.model).to(device), batch, side, identity=True)
     work = sum(conv.flops() * count for conv, count in convs.items())
     rates = {n: best_rate(device, dtype) for n, dtype in _precisions(auto).items()}

@@ -26,16 +26,20 @@ class Timing:
 
 
 def interleave(
-    candidates: Mapping[str, Callable[[], object]], device: torch.device, rounds: int, seconds: float = 0.3
+    candidates: Mapping[str, Callable[[], object]],
+    device: torch.device,
+    rounds: int,
+    seconds: float = 0.3,
+    warm: int = 1,
 ) -> dict[str, Timing]:
-    """Time candidates in turns, after one call of each that does not count.
+    """Time candidates in turns, after one call of each, or `warm` calls, that do not count.
 
     Args:
         rounds: how often each is timed.
         seconds: shorter calls are repeated within a round until it takes about that long.
     """
     calls: dict[str, int] = {}
-    for name, candidate in candidates.items():
+    for name, candidate in [*candidates.items()] * warm:
         first = _seconds(candidate, 1, device)
         calls[name] = 1 if first > 4 * seconds else max(1, round(seconds / _seconds(candidate, 1, device)))
     taken: dict[str, list[float]] = {name: [] for name in candidates}

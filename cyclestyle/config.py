@@ -188,6 +188,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of convolutions; auto takes the fastest that the device computes natively"
     )
+    compile: bool = Field(
+        False, description="compile the networks (torch.compile), which takes minutes at the start; for a GPU"
+    )
     save_every_steps: int = Field(2000, ge=1, description="steps between checkpoints")
     keep_last: int = Field(2, ge=1, description="how many checkpoints are kept")
     init_from: str | None = Field(None, description="start with the generators of this run folder or model file")

@@ -51,6 +51,27 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     return PRECISIONS[name]
 
 
+def check_compiler(device: torch.device) -> None:
+    """Compile and run something small.
+
+    Raises:
+        UserError: torch.compile does not work here; why.
+    """
+    try:
+        torch.compile(_something_small)(torch.ones(8, device=device))
+    except Exception as error:  # of many kinds: no compiler, no Triton, no headers, an unwritable cache
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        needed = "Triton (pip install triton)" if device.type == "cuda" else "a C++ compiler (Debian: apt install g++)"
+        raise UserError(
+            f"train.compile: torch.compile does not work on this machine: {reason}; install {needed}, or set "
+            "train.compile=false"
+        ) from None
+
+
+def _something_small(x: torch.Tensor) -> torch.Tensor:
+    return (x * 2 + 1).relu()
+
+
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory, on a GPU or on the CPU."""
     told = str(error)

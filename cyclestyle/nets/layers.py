@@ -27,12 +27,12 @@ class ReflectConv(nn.Conv2d):
         kind, more = x.device.type, self.kernel_size[0] // 2
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
-        on_cpu = kind == "cpu"
+        on_cpu = kind == "cpu" and not torch.compiler.is_compiling()  # which gets Winograd's convolution wrong
         winograd = on_cpu and winograd_pays(self.weight, x.shape[2:].numel())
         if winograd:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(kind, enabled=False):  # which pads in fp32 on a CPU
-            x = F.pad(x, (more, more, more, more), mode="reflect") if on_cpu else _pad(x, more)
+            x = F.pad(x, (more, more, more, more), mode="reflect") if kind == "cpu" else _pad(x, more)
         if winograd:
             return winograd_conv(x, self.weight, self.bias, self._kernel)
         if on_cpu and self.in_channels >= 32 and self.out_channels <= 4:

@@ -22,7 +22,7 @@ from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
 from cyclestyle.config import Config, ConfigError
 from cyclestyle.data.loader import batches
 from cyclestyle.data.unpaired import UnpairedData
-from cyclestyle.devices import pick_device, pick_precision
+from cyclestyle.devices import check_compiler, pick_device, pick_precision
 from cyclestyle.errors import UserError
 from cyclestyle.training.memory import check_memory, out_of_memory_told
 from cyclestyle.training.report import Report, logging_to
@@ -54,6 +54,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         # What can be wrong is found before anything is written.
         device = pick_device(device_name)
         dtype = pick_precision(config.train.precision, device)
+        if config.train.compile:
+            check_compiler(device)
         folder = stack.enter_context(RunFolder(run_dir))
         if not resume:
             folder.check_empty()
@@ -88,7 +90,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
         save = partial(_save, folder, config, state, report, stopped)
         next_save = _next(state.step, config.train.save_every_steps)
-        train_step = TrainStep(state, config.loss, dtype)
+        train_step = TrainStep(state, config.loss, dtype, config.train.compile)
 
         while state.step < total and not stopped:
             state.begin_step(rate_factor(config.train, data.epoch_length(), state.step, total))

@@ -22,10 +22,14 @@ class TrainStep:
     Args:
         weights: of the loss terms.
         dtype: of convolutions.
+        compiled: compile the networks, see `check_compiler`.
     """
 
-    def __init__(self, state: TrainState, weights: LossConfig, dtype: torch.dtype) -> None:
+    def __init__(self, state: TrainState, weights: LossConfig, dtype: torch.dtype, compiled: bool = False) -> None:
         self._state, self._weights, self._dtype = state, weights, dtype
+        if compiled:
+            for net in state.model.children():
+                net.compile(dynamic=False)  # in place: the names of weights stay
         # The scaler of fp16 decides on the CPU whether to step, which no graph can.
         self._generators: Callable[..., tuple[Values, Tensor, Tensor]] = self._generators_learn
         self._discriminators: Callable[..., tuple[Values, Values]] = self._discriminators_learn

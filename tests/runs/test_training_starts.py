@@ -1,5 +1,7 @@
 """What can be trained, and what is refused before anything is written."""
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,8 @@ from cyclestyle.config import check_config
 from cyclestyle.errors import UserError
 from cyclestyle.training import loop, run_folder
 from cyclestyle.training.loop import train
-from tests.helpers import differing
-from tests.runs.test_training_runs import final, run
+from tests.helpers import differing, merged
+from tests.runs.test_training_runs import ROOT, command, final, run
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -79,3 +81,26 @@ def test_a_folder_without_write_permission_is_named(
     monkeypatch.setattr(run_folder.os, "open", refuse)  # the owner of this process may be root, who may write anywhere
     with pytest.raises(UserError, match="cannot be used as a run folder: Permission denied; choose another --run-dir"):
         run(tiny, tmp_path / "run")
+
+
+def test_compiling_without_a_compiler_is_an_error_that_says_what_to_install(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    words = command(merged(tiny, {"train": {"compile": True}}), tmp_path)
+    nothing = {"CXX": str(tmp_path / "no-such-compiler"), "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, **nothing})
+    assert done.returncode == 1
+    assert "train.compile: torch.compile does not work on this machine: " in done.stderr
+    assert "set train.compile=false" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_compiling_is_asked_of_every_network(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[str] = []
+    monkeypatch.setattr(loop, "check_compiler", lambda device: None)
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda net, dynamic: compiled.append(type(net).__name__))
+    assert run(tiny, tmp_path / "run", train={"compile": True, "max_steps": 2}) == 0
+    assert compiled == ["ResnetGenerator"] * 2 + ["PatchDiscriminator"] * 2

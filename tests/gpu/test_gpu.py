@@ -1,0 +1,134 @@
+"""What only a GPU can show: CUDA graphs, bf16 there, exact resume, moves between devices. See `benchmarks/gpu.sh`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cyclestyle.checkpoint import TrainedModel
+from cyclestyle.config import check_config
+from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.nets import GENERATORS, init_weights
+from cyclestyle.training import cuda_graph
+from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import TrainStep
+from cyclestyle.translate.translator import Translator
+from tests.helpers import differing, merged
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"),
+]
+CUDA, CPU = torch.device("cuda"), torch.device("cpu")
+PRECISIONS = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
+
+
+@pytest.fixture(autouse=True)
+def no_tf32() -> Iterator[None]:
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = True
+
+
+def run(
+    values: dict[str, Any], device: torch.device, dtype: torch.dtype, steps: int, saved: Any = None
+) -> tuple[TrainState, list[dict[str, float]]]:
+    """Steps on drawn numbers that depend on the step alone."""
+    config = check_config(values)
+    state = TrainState(config, device, dtype)
+    if saved is not None:
+        state.load_state_dict(saved)
+    step = TrainStep(state, config.loss, dtype, config.train.compile)
+    entries = []
+    while state.step < steps:
+        pictures = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(state.step)) * 2 - 1
+        state.begin_step(1.0 - state.step / 100)
+        result = step(*pictures.to(device))
+        entries.append({name: float(value) for name, value in result.items()})
+        state.finish_step(result)
+    return state, entries
+
+
+@PRECISIONS
+def test_recorded_steps_equal_those_that_were_not(
+    tiny: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorded, entries = run(tiny, CUDA, dtype, 10)
+    monkeypatch.setattr(cuda_graph, "EAGER_CALLS", 100)
+    eager, expected = run(tiny, CUDA, dtype, 10)
+    assert entries == [pytest.approx(entry, rel=1e-3, abs=1e-3) for entry in expected]
+    assert differing(recorded.state_dict(), eager.state_dict(), ignore=("seconds", "summed_seconds")) == []
+
+
+@PRECISIONS
+def test_a_resumed_run_ends_bit_equal(tiny: dict[str, Any], dtype: torch.dtype, tmp_path: Path) -> None:
+    whole, _ = run(tiny, CUDA, dtype, 12)
+    half, _ = run(tiny, CUDA, dtype, 6)
+    torch.save(half.state_dict(), tmp_path / "half.pt")
+    saved = torch.load(tmp_path / "half.pt", map_location="cpu", weights_only=True)
+    resumed, _ = run(tiny, CUDA, dtype, 12, saved)
+    assert differing(whole.state_dict(), resumed.state_dict(), ignore=("seconds", "summed_seconds", "sums")) == []
+
+
+@pytest.mark.parametrize(("first", "then"), [(CUDA, CPU), (CPU, CUDA)], ids=["to the cpu", "to the gpu"])
+def test_a_run_goes_on_on_another_device(
+    tiny: dict[str, Any], tmp_path: Path, first: torch.device, then: torch.device
+) -> None:
+    half, _ = run(tiny, first, torch.float32, 4)
+    torch.save(half.state_dict(), tmp_path / "half.pt")
+    saved = torch.load(tmp_path / "half.pt", map_location="cpu", weights_only=True)
+    _, entries = run(tiny, then, torch.float32, 7, saved)
+    _, expected = run(tiny, first, torch.float32, 7)
+    assert entries[0] == pytest.approx(expected[4], rel=0.01, abs=0.01)
+
+
+def test_fp32_losses_equal_those_of_the_cpu(tiny: dict[str, Any]) -> None:
+    _, entries = run(tiny, CUDA, torch.float32, 2)
+    _, expected = run(tiny, CPU, torch.float32, 2)
+    assert entries == [pytest.approx(entry, rel=1e-3, abs=1e-3) for entry in expected]
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["nchw", "channels_last"])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 5e-3), (torch.bfloat16, 0.3)], ids=["fp32", "bf16"])
+def test_generator_gradients_equal_float64(
+    batch: int, layout: torch.memory_format, dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(0)
+    net = GENERATORS["resnet"](channels=16, blocks=2)
+    init_weights(net)
+    exact = GENERATORS["resnet"](channels=16, blocks=2).double()
+    exact.load_state_dict(net.state_dict())
+    net.to(CUDA, memory_format=layout)
+    x = torch.rand(batch, 3, 64, 64) * 2 - 1
+    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
+        out = net(x.to(CUDA, memory_format=layout))
+    out.square().mean().backward()
+    exact(x.double()).square().mean().backward()
+    for (name, p), q in zip(net.named_parameters(), exact.parameters(), strict=True):
+        if p.ndim == 4:  # biases before a norm have no gradient but noise
+            assert p.grad is not None
+            assert q.grad is not None
+            assert (p.grad.cpu() - q.grad).norm() < tolerance * q.grad.norm(), name
+
+
+@pytest.mark.parametrize(("precision", "mean"), [("fp32", 0.05), ("bf16", 1.2), ("fp16", 0.5)])
+def test_translations_equal_those_of_the_cpu(tiny: dict[str, Any], precision: str, mean: float) -> None:
+    config = check_config(merged(tiny, {"model": {"generator": {"channels": 16, "blocks": 3}}}))
+    nets = CycleGAN(config.model).generators
+    model = TrainedModel(config, 0, {name: net.state_dict() for name, net in nets.items()}, Path())
+    picture = np.random.default_rng(0).integers(0, 255, (93, 130, 3), dtype=np.uint8)
+    results = [
+        Translator(model, "AtoB", device, p)(picture).astype(float)
+        for device, p in (("cuda", precision), ("cpu", "fp32"))
+    ]
+    assert np.abs(results[0] - results[1]).mean() < mean
+
+
+def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any]) -> None:
+    _, entries = run(merged(tiny, {"train": {"compile": True}}), CUDA, torch.float32, 6)
+    _, expected = run(tiny, CUDA, torch.float32, 6)
+    assert entries[:3] == [pytest.approx(entry, rel=0.01, abs=0.01) for entry in expected[:3]]
