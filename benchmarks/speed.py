@@ -139,14 +139,15 @@ def _plain_batch(net: nn.Module, pictures: list[np.ndarray], device: torch.devic
     return to_uint8(net(to_tensor(np.stack(pictures)).to(device)))
 
 
-def _files(model: TrainedModel, side: int, device: torch.device, rounds: int, count: int = 8) -> Row:
+def _files(model: TrainedModel, side: int, device: torch.device, rounds: int) -> Row:
+    count, batch = (600, 16) if device.type == "cuda" else (8, 1)
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = save_checkpoint(
             Path(folder), model.config, {"step": 0, "generators": model.generators}, keep_last=1
         )
         _draw(Path(folder, "in"), count, side)
         words = [str(checkpoint), str(Path(folder, "in")), "-o", str(Path(folder, "out")), "--overwrite"]
-        words += ["--batch-size", "4" if device.type == "cuda" else "1", "--device", device.type]
+        words += ["--batch-size", str(batch), "--device", device.type]
 
         def files() -> None:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
