@@ -127,7 +127,7 @@ def _translate(config: Config, device: torch.device, auto: torch.dtype, rounds: 
         pictures = list(rng.integers(0, 256, (count, large, large, 3), dtype=np.uint8))
         candidates: dict[str, Callable[[], object]] = {"plain fp32": partial(_plain_batch, net, pictures, device)}
         candidates |= {f"ours {name}": partial(translator.batch, pictures) for name, translator in ours.items()}
-        times = interleave(candidates, device, rounds if large == side else max(2, rounds // 2))
+        times = interleave(candidates, device, rounds if large == side else max(3, rounds // 2))
         for name, timing in times.items():
             yield _row(f"{count} x {large} pixels, {name}", timing, times["plain fp32"], count)
     yield _files(model, side, device, rounds)
