@@ -10,17 +10,22 @@ from torch import Tensor, nn
 
 from cyclestyle.config import Config
 from cyclestyle.cyclegan import CycleGAN
-from cyclestyle.nets.layers import InstanceNorm
+from cyclestyle.nets.layers import InstanceNorm, ReflectConv
 
 
-def use_instance_norm(net: nn.Module) -> nn.Module:
-    """Put `nn.InstanceNorm2d` in the place of the norm of ours, which has no parameters either."""
+def make_plain(net: nn.Module) -> nn.Module:
+    """Put PyTorch's own layers in the place of ours, with the same weights."""
     for parent in list(net.modules()):
         channels = 0
         for name, child in parent.named_children():
             channels = getattr(child, "out_channels", channels)
             if isinstance(child, InstanceNorm):
                 setattr(parent, name, nn.InstanceNorm2d(channels))
+            elif isinstance(child, ReflectConv):
+                side, outs = child.kernel_size[0], child.out_channels
+                conv = nn.Conv2d(child.in_channels, outs, side, padding=side // 2, padding_mode="reflect")
+                conv.load_state_dict(child.state_dict())
+                setattr(parent, name, conv)
     return net
 
 
@@ -28,7 +33,7 @@ class PlainTraining:
     """Training steps with the losses of the paper (arXiv:1703.10593): lsgan, cycle 10, identity 5, a pool of 50."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
-        model: Any = use_instance_norm(CycleGAN(config.model)).to(device)
+        model: Any = make_plain(CycleGAN(config.model)).to(device)
         self.gen_ab, self.gen_ba, self.disc_a, self.disc_b = model.gen_ab, model.gen_ba, model.disc_a, model.disc_b
         generators = itertools.chain(self.gen_ab.parameters(), self.gen_ba.parameters())
         self._discriminator_weights = [*self.disc_a.parameters(), *self.disc_b.parameters()]

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from ceiling import best_rate, convolutions, time_alone
-from plain import PlainTraining, use_instance_norm
+from plain import PlainTraining, make_plain
 from timing import Timing, interleave
 from torch import Tensor, nn
 
@@ -119,7 +119,7 @@ def _translate(config: Config, device: torch.device, auto: torch.dtype, rounds: 
     """Pictures to pictures, and files to files."""
     rng = np.random.default_rng(0)
     model = TrainedModel(config, 0, {n: g.state_dict() for n, g in CycleGAN(config.model).generators.items()}, Path())
-    net = use_instance_norm(make_generator(config.model))
+    net = make_plain(make_generator(config.model))
     net = net.to(device).requires_grad_(False)
     ours = {n: Translator(model, device=device.type, precision=n) for n in _precisions(auto)}
     side = config.data.crop_size

@@ -100,7 +100,7 @@ def keep_freed_memory() -> None:
     times as long.
     """
     m_trim_threshold, m_mmap_threshold, most = -1, -3, 2**31 - 1
-    with contextlib.suppress(OSError, AttributeError):
+    with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(m_mmap_threshold, most)
-        mallopt(m_trim_threshold, most)
+        if mallopt(m_mmap_threshold, most) or mallopt(m_mmap_threshold, 2**25):  # the most that older ones accept
+            mallopt(m_trim_threshold, most)

@@ -27,7 +27,8 @@ class ReflectConv(nn.Conv2d):
         kind, more = x.device.type, self.kernel_size[0] // 2
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
-        on_cpu = kind == "cpu" and not torch.compiler.is_compiling()  # which gets Winograd's convolution wrong
+        # float64 is for comparisons; a compiler gets Winograd's convolution wrong.
+        on_cpu = kind == "cpu" and x.dtype != torch.float64 and not torch.compiler.is_compiling()
         winograd = on_cpu and winograd_pays(self.weight, x.shape[2:].numel())
         if winograd:
             x = x.contiguous(memory_format=torch.channels_last)

@@ -50,5 +50,6 @@ class Recorded(Generic[T]):
         torch.cuda.synchronize()
         torch.cuda.empty_cache()  # what the first calls took; the recording has memory of its own
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, stream=self._stream):
+        # Threads of the loader may pin memory meanwhile, hence the mode.
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
             self._outputs = self._function(*self._inputs)

@@ -139,6 +139,8 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
 def _check_sizes(config: Config, state: TrainState) -> None:
     """Whether crops pass through the networks."""
     side = config.data.crop_size
+    if side > 512:  # which fits as well as any
+        side = 512 + side % state.model.stride
     crop = torch.zeros(1, 3, side, side, device=next(state.model.parameters()).device)
     if state.model.gen_ab(crop).shape != crop.shape:
         raise ConfigError(f"data.crop_size: {side} is not a multiple of {state.model.stride}, as the generator needs")

@@ -32,7 +32,6 @@ class TrainState:
         self.model = CycleGAN(config.model).to(device)
         if device.type == "cpu":
             keep_freed_memory()
-        torch.backends.cudnn.deterministic = True  # so that a resumed run ends bit-equal on a GPU, too
         if dtype != torch.float32:  # convolutions are faster that way
             self.model.to(memory_format=torch.channels_last)
         self.generators, self.discriminators = self.model.generators, self.model.discriminators
@@ -139,6 +138,9 @@ class TrainState:
             own = {key: value for key, value in optimiser.param_groups[0].items() if key != "params"}
             groups = [{**group, **own} for group in state[name]["param_groups"]]
             optimiser.load_state_dict({**state[name], "param_groups": groups})
+            for weight, moments in optimiser.state.items():  # laid out as the weights of now, as fused Adam expects
+                for key in ("exp_avg", "exp_avg_sq"):
+                    moments[key] = torch.empty_like(weight).copy_(moments[key])
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         for name, pool in self.pools.items():

@@ -47,6 +47,11 @@ class TrainStep:
         Returns:
             weighted losses `loss/NAME` and mean logits `score/NAME`, scalars, which the next call may overwrite.
         """
+        tf32 = torch.backends.cudnn.allow_tf32
+        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=tf32):  # a resumed run ends bit-equal on a GPU
+            return self._learn(real_a, real_b)
+
+    def _learn(self, real_a: Tensor, real_b: Tensor) -> Values:
         state = self._state
         losses, fake_a, fake_b = self._generators(real_a, real_b)
         shown_a = state.pools["disc_a"].query(fake_a, state.random(0))

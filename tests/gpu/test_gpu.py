@@ -13,6 +13,7 @@ from cyclestyle.config import check_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.nets import GENERATORS, init_weights
 from cyclestyle.training import cuda_graph
+from cyclestyle.training.loop import train
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 from cyclestyle.translate.translator import Translator
@@ -128,7 +129,16 @@ def test_translations_equal_those_of_the_cpu(tiny: dict[str, Any], precision: st
     assert np.abs(results[0] - results[1]).mean() < mean
 
 
-def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any]) -> None:
-    _, entries = run(merged(tiny, {"train": {"compile": True}}), CUDA, torch.float32, 6)
-    _, expected = run(tiny, CUDA, torch.float32, 6)
+def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = merged(tiny, {"train": {"compile": True}})
+    recorded, entries = run(compiled, CUDA, torch.float32, 7)
+    _, expected = run(tiny, CUDA, torch.float32, 7)
     assert entries[:3] == [pytest.approx(entry, rel=0.01, abs=0.01) for entry in expected[:3]]
+    monkeypatch.setattr(cuda_graph, "EAGER_CALLS", 100)
+    eager, _ = run(compiled, CUDA, torch.float32, 7)
+    assert differing(recorded.state_dict(), eager.state_dict(), ignore=("seconds", "summed_seconds")) == []
+
+
+def test_a_whole_run_records_while_the_loader_works(tiny: dict[str, Any], tmp_path: Path) -> None:
+    values = merged(tiny, {"data": {"workers": 4}, "train": {"precision": "bf16", "max_steps": 20}})
+    assert train(check_config(values), tmp_path / "run", "cuda") == 0

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from cyclestyle.devices import pick_precision
+from cyclestyle.errors import UserError
 from cyclestyle.nets import GENERATORS, init_weights
 from tests.helpers import merged
 from tests.runs.test_training_runs import ROOT, assert_same_end, command, run, start
@@ -60,6 +62,10 @@ sys.exit(demo.main(sys.argv[1:]))
 
 def test_bf16_ends_as_good_as_fp32(tmp_path: Path) -> None:
     """Distance of translations from the truth after 500 steps: bf16 through Winograd's convolution, and fp32."""
+    try:
+        pick_precision("bf16", torch.device("cpu"))
+    except UserError as error:
+        pytest.skip(str(error))
     gains: dict[str, list[float]] = {"fp32": [], "bf16": []}
     for seed in range(3):
         for precision, code in (("fp32", "from cyclestyle.demo import main; main()"), ("bf16", TRAIN_WITH_WINOGRAD)):

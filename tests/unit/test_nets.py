@@ -9,7 +9,7 @@ from torch import nn
 
 from cyclestyle.config import ModelConfig
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
-from cyclestyle.nets.layers import _pad, make_norm
+from cyclestyle.nets.layers import ReflectConv, _pad, make_norm
 from cyclestyle.nets.winograd import winograd_conv
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
@@ -106,6 +106,24 @@ def test_padding_on_a_gpu_reflects(more: int) -> None:
 
 def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
     return float((values - exact).detach().norm() / exact.detach().norm())
+
+
+@pytest.mark.parametrize(
+    ("channels", "outs", "side", "pixels"), [(32, 3, 7, 20), (128, 128, 3, 64), (8, 16, 3, 20)],
+    ids=["by columns", "winograd", "direct"],
+)  # fmt: skip
+def test_a_reflecting_convolution_is_that_of_pytorch(channels: int, outs: int, side: int, pixels: int) -> None:
+    torch.manual_seed(0)
+    ours, theirs = ReflectConv(channels, outs, side), nn.Conv2d(channels, outs, side).double()
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(1, channels, pixels, pixels, requires_grad=True)
+    more = side // 2
+    y, exact = ours(x), theirs(nn.functional.pad(x.double(), (more, more, more, more), mode="reflect"))
+    g = torch.randn_like(y)
+    found = torch.autograd.grad(y, [x, *ours.parameters()], g)
+    expected = torch.autograd.grad(exact, [x, *theirs.parameters()], g.double())
+    assert relative_error(y, exact) < 1e-5
+    assert all(relative_error(*pair) < 1e-5 for pair in zip(found, expected, strict=True))
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -284,3 +284,26 @@ def test_a_folder_with_something_in_it_takes_no_new_run(tmp_path: Path, there: s
     (tmp_path / there).write_text("")
     with RunFolder(tmp_path) as folder, pytest.raises(RunFolderError, match=expected):
         folder.check_empty()
+
+
+@pytest.mark.parametrize(("first", "then"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
+def test_moments_of_another_layout_are_taken_over_in_that_of_the_weights(
+    tiny: dict[str, Any], first: torch.dtype, then: torch.dtype
+) -> None:
+    """Fused Adam would pair each weight with the moment of another."""
+    config, cpu = check_config(tiny), torch.device("cpu")
+
+    def learn(state: TrainState) -> None:
+        for step in range(2):
+            for p in state.generators.parameters():
+                p.grad = torch.empty_like(p).copy_(torch.randn(p.shape, generator=torch.Generator().manual_seed(step)))
+            state.optim_g.step()
+
+    straight, half, resumed = (TrainState(config, cpu, dtype) for dtype in (first, first, then))
+    learn(straight)
+    learn(straight)
+    learn(half)
+    resumed.load_state_dict(half.state_dict())
+    learn(resumed)
+    for p, q in zip(straight.generators.parameters(), resumed.generators.parameters(), strict=True):
+        assert torch.allclose(p, q, atol=1e-6)
