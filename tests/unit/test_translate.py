@@ -151,7 +151,7 @@ def test_the_memory_that_a_picture_is_said_to_need_is_what_it_takes(
     words = [sys.executable, "-c", MEASURE_PEAK, tmp_path, precision]
     skip_without(precision)
     taken, said = map(float, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    assert 0.7 * said < taken < 1.05 * said
+    assert 0.5 * said < taken < 1.05 * said
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
