@@ -121,7 +121,7 @@ class Translator:
     def _bytes_a_pixel(self) -> int:
         """What a pass takes at its peak, as measured: so many maps like that of the first layer."""
         spec = self.model.config.model.generator
-        maps = (5 if spec.upsample == "transpose" else 9) + spec.skips
+        maps = (4 if spec.upsample == "transpose" else 8) + spec.skips
         return spec.channels * maps * self.dtype.itemsize
 
 

@@ -151,7 +151,7 @@ def test_winograd_and_its_gradients_equal_float64(
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("channels", "side", "dtype", "tolerance"),
-    [(4, 32, torch.float32, 5e-3), (32, 256, torch.float32, 5e-3), (32, 256, torch.bfloat16, 0.3)],
+    [(4, 32, torch.float32, 1e-3), (32, 256, torch.float32, 5e-3), (32, 256, torch.bfloat16, 0.3)],
     ids=["narrow", "wide", "wide bf16"],
 )
 def test_generator_gradients_equal_float64(
@@ -159,9 +159,9 @@ def test_generator_gradients_equal_float64(
 ) -> None:
     """The wide one takes every fast path of the CPU. Tolerances allow for ReLUs that switch by rounding."""
     torch.manual_seed(0)
-    net = GENERATORS["resnet"](channels=channels, blocks=1)
+    net = GENERATORS["resnet"](channels=channels, blocks=2)
     init_weights(net)
-    exact = GENERATORS["resnet"](channels=channels, blocks=1).double()
+    exact = GENERATORS["resnet"](channels=channels, blocks=2).double()
     exact.load_state_dict(net.state_dict())
     net.to(memory_format=LAYOUTS[layout])
     x = torch.rand(batch, 3, side, side) * 2 - 1
