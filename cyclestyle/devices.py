@@ -1,9 +1,5 @@
 """Which device and which precision to compute with."""
 
-import contextlib
-import ctypes
-from pathlib import Path
-
 import torch
 
 from cyclestyle.errors import UserError
@@ -70,37 +66,3 @@ def check_compiler(device: torch.device) -> None:
 
 def _something_small(x: torch.Tensor) -> torch.Tensor:
     return (x * 2 + 1).relu()
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch ran out of memory, on a GPU or on the CPU."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told
-
-
-def free_memory(device: torch.device) -> int | None:
-    """Bytes that can still be allocated on the device, or None where that is not known."""
-    if device.type == "cuda":
-        return (
-            torch.cuda.mem_get_info(device)[0]
-            + torch.cuda.memory_reserved(device)
-            - torch.cuda.memory_allocated(device)
-        )
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc reuse large blocks in place of returning them; no effect with other allocators.
-
-    Else every map of more than 32 MiB is fetched anew from the system, page by page: a picture of 1024 pixels took 1.5
-    times as long.
-    """
-    m_trim_threshold, m_mmap_threshold, most = -1, -3, 2**31 - 1
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        if mallopt(m_mmap_threshold, most) or mallopt(m_mmap_threshold, 2**25):  # the most that older ones accept
-            mallopt(m_trim_threshold, most)

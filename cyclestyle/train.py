@@ -37,7 +37,7 @@ def _main(argv: list[str] | None) -> int:
     args = parser.parse_intermixed_args(argv)
     config, run_dir = _read_config(parser, args)
 
-    from cyclestyle.devices import is_out_of_memory  # imports torch: after everything that can be wrong without it
+    from cyclestyle.memory import is_out_of_memory  # imports torch: after everything that can be wrong without it
     from cyclestyle.training.loop import train
 
     try:

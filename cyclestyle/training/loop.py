@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from tqdm import tqdm
 
 from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
@@ -135,22 +136,21 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("watch: tensorboard --logdir %s", shlex.quote(str(folder.path)))
 
 
-@torch.no_grad()
 def _check_sizes(config: Config, state: TrainState) -> None:
     """Whether crops pass through the networks."""
-    side = config.data.crop_size
-    if side > 512:  # which fits as well as any
-        side = 512 + side % state.model.stride
-    crop = torch.zeros(1, 3, side, side, device=next(state.model.parameters()).device)
-    if state.model.gen_ab(crop).shape != crop.shape:
-        raise ConfigError(f"data.crop_size: {side} is not a multiple of {state.model.stride}, as the generator needs")
-    try:
-        state.model.disc_a(crop)
-    except (RuntimeError, ValueError):  # nothing is left of so small a picture
-        name = config.model.discriminator.name
-        raise ConfigError(
-            f"data.crop_size: {side} is too small for the {name}; raise it or lower model.discriminator.layers"
-        ) from None
+    side, device = config.data.crop_size, next(state.model.parameters()).device
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):  # of which nothing but the shape is computed
+        crop = torch.empty(1, 3, side, side, device=device)
+        if state.model.gen_ab(crop).shape != crop.shape:
+            stride = state.model.stride
+            raise ConfigError(f"data.crop_size: {side} is not a multiple of {stride}, as the generator needs")
+        try:
+            state.model.disc_a(crop)
+        except (RuntimeError, ValueError):  # nothing is left of so small a picture
+            name = config.model.discriminator.name
+            raise ConfigError(
+                f"data.crop_size: {side} is too small for the {name}; raise it or lower model.discriminator.layers"
+            ) from None
 
 
 def _length_option(config: Config) -> str:

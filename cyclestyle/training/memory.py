@@ -5,19 +5,19 @@ import math
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cyclestyle.config import Config, ConfigError
-from cyclestyle.cyclegan import CycleGAN, generator_losses, needed_passes, round_trips
-from cyclestyle.devices import free_memory, is_out_of_memory
 from cyclestyle.errors import UserError
+from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
+from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import TrainStep
 
 GIB = 2**30
+LIBRARIES = 80 * 2**20  # bytes, measured on a CPU
 
 
 def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> None:
-    """Whether a step fits into what is free.
+    """Whether a step fits into what is free, and if it does only just, spend no memory on speed.
 
     Raises:
         ConfigError: it does not; which batch, and which crop, would.
@@ -27,6 +27,7 @@ def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> No
         return
     fixed, growing = step_memory(config, device, dtype)
     if fixed + growing <= free:
+        keep_freed_memory(2 * (fixed + growing) < free)
         return
     batch, side = config.train.batch_size, config.data.crop_size
     share = max(0.0, (free - fixed) / growing)
@@ -59,38 +60,21 @@ def _surely_fits(config: Config, free: int) -> bool:
     """A rough bound from above, as counting takes seconds."""
     generator, discriminator = config.model.generator, config.model.discriminator
     maps = config.train.batch_size * config.data.crop_size**2 * max(generator.channels, discriminator.channels)
-    return GIB + 3000 * maps * max(1, generator.blocks / 9) < free
+    return GIB + 2000 * maps * max(1, generator.blocks / 9) < free
 
 
 def step_memory(config: Config, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:
-    """Bytes at the peak of a step: what does not depend on the pictures, and what grows with their area.
+    """Bytes at the peak of training: what does not depend on the pictures, and what grows with their area.
 
-    The generators' step is gone through without computing, and what is kept for its backward pass is counted. The
-    factors were measured on a CPU, in fp32 and bf16.
+    A first step is gone through without computing; to its peak are added the networks, and Adam's two moments and the
+    gradients, which it leaves behind.
     """
-    side = config.data.crop_size
-    with FakeTensorMode(), torch.device(device):
-        model = CycleGAN(config.model)
-        model.discriminators.requires_grad_(False)
-        of_weights = sum(p.nbytes for p in model.parameters())
-        kept: dict[int, torch.UntypedStorage] = {}
-
-        def keep(x: Tensor) -> Tensor:
-            storage = x.untyped_storage()
-            kept[storage._cdata] = storage
-            return x
-
-        if dtype != torch.float32:
-            for p in model.parameters():
-                p.data = p.data.contiguous(memory_format=torch.channels_last) if p.ndim == 4 else p.data
-        weights = {p.untyped_storage()._cdata for p in model.parameters()}
-        real_a, real_b = (torch.empty(config.train.batch_size, 3, side, side) for _ in "AB")
-        with (
-            torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x),
-            torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
-        ):
-            trips = round_trips(model.generators, real_a, real_b, needed_passes(config.loss))
-            generator_losses(model.discriminators, trips, config.loss)
-        activations = sum(storage.nbytes() for key, storage in kept.items() if key not in weights)
-    # Weights, gradients, two moments, a moving average of the generators; buffers of libraries.
-    return 4.8 * of_weights + 0.2 * GIB, 1.3 * activations
+    dtype = torch.bfloat16 if dtype == torch.float16 else dtype  # as large, and without a loss scale to compute
+    state = TrainState(config, device, dtype)
+    step, side = TrainStep(state, config.loss, dtype), config.data.crop_size
+    growing = peak_memory(
+        lambda: step(*(torch.empty(config.train.batch_size, 3, side, side, device=device) for _ in "AB"))
+    )
+    weights = sum(p.nbytes for p in state.model.parameters())
+    average = sum(p.nbytes for p in state.average.parameters()) if state.average else 0
+    return LIBRARIES + 4 * weights + average, growing

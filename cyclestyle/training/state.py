@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cyclestyle.config import Config, TrainConfig
 from cyclestyle.cyclegan import CycleGAN
-from cyclestyle.devices import keep_freed_memory
+from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 

@@ -1,6 +1,7 @@
 """What users hold: a trained generator that takes and gives pictures."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
-from cyclestyle.devices import free_memory, is_out_of_memory, keep_freed_memory, pick_device, pick_precision
+from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
 from cyclestyle.images import pad_to_multiple, prepare_image, to_tensor, to_uint8
+from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
 from cyclestyle.nets import fix_weights
 
+SURELY_ENOUGH = 5000  # bytes of memory for a byte of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
 
@@ -51,7 +54,6 @@ class Translator:
         if self.dtype != torch.float32:  # convolutions are faster that way
             net.to(memory_format=torch.channels_last)
         if self.device.type == "cpu":
-            keep_freed_memory()
             fix_weights(net)
         self._net, self._stride = net, net.stride
 
@@ -104,25 +106,42 @@ class Translator:
         """The size that the network sees; pictures that share it go through it together."""
         return pad_to_multiple(picture, self._stride).shape
 
-    @torch.inference_mode()
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
-        count, height, width = pictures.shape[:3]
-        needed, free = count * height * width * self._bytes_a_pixel(), free_memory(self.device)
-        advice = f"{count} x {width}x{height} pixels need about {needed / 2**30:.1f} GiB of memory"
-        if free is not None and needed > free:
-            raise UserError(f"{advice} and {free / 2**30:.1f} are free; use smaller pictures or a smaller batch")
+        self._check_memory(pictures)
         try:
-            return to_uint8(self._net(to_tensor(pictures).to(self.device, self.dtype)))
+            with torch.inference_mode():
+                return to_uint8(self._net(to_tensor(pictures).to(self.device, self.dtype)))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            raise UserError(f"{advice}, more than there is; use smaller pictures or a smaller batch") from None
+        raise self._too_large(pictures, ", more than there is")
 
-    def _bytes_a_pixel(self) -> int:
-        """What a pass takes at its peak, as measured: so many maps like that of the first layer."""
-        spec = self.model.config.model.generator
-        maps = (4 if spec.upsample == "transpose" else 8) + spec.skips
-        return spec.channels * maps * self.dtype.itemsize
+    def _check_memory(self, pictures: np.ndarray) -> None:
+        """Whether there is enough; if there only just is, spend none on speed."""
+        free = free_memory(self.device)
+        scarce = free is not None and pictures.nbytes * SURELY_ENOUGH > free and self._memory(pictures) > free / 2
+        if self.device.type == "cpu":
+            keep_freed_memory(not scarce)
+        free = free_memory(self.device)
+        if scarce and free is not None and self._memory(pictures) > free:
+            raise self._too_large(pictures, f" and {free / 2**30:.1f} are free")
+
+    def _too_large(self, pictures: np.ndarray, compared: str) -> UserError:
+        (count, height, width), needed = pictures.shape[:3], self._memory(pictures) / 2**30
+        return UserError(
+            f"{count} x {width}x{height} pixels need about {needed:.1f} GiB of memory{compared}; use smaller pictures "
+            "or a smaller batch"
+        )
+
+    def _memory(self, pictures: np.ndarray) -> float:
+        """Bytes at the peak of a pass."""
+        return pictures.nbytes / 3 * self._bytes_a_pixel
+
+    @cached_property
+    @torch.no_grad()
+    def _bytes_a_pixel(self) -> float:
+        shape = (1, 3, 512, 512)
+        return peak_memory(lambda: self._net(torch.empty(shape, dtype=self.dtype, device=self.device))) / 512**2
 
 
 def _checked(picture: np.ndarray) -> np.ndarray:

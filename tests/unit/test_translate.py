@@ -130,13 +130,13 @@ import cyclestyle, cyclestyle.translate.translator
 def kib(name):  # not ru_maxrss, which begins at that of the parent process
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 torch.set_num_threads(1)
-# What is needed, without what the allocator keeps for later.
-cyclestyle.translate.translator.keep_freed_memory = lambda: None
 translator = cyclestyle.Translator.load(sys.argv[1], device="cpu", precision=sys.argv[2])
-translator(np.zeros((64, 64, 3), np.uint8))
-before = kib("VmRSS")
+# So much that it suffices, and that nothing is kept for speed.
+needed = translator._memory(np.zeros((1024, 1024, 3), np.uint8))
+cyclestyle.translate.translator.free_memory = lambda device: 1.5 * needed
+before = kib("RssAnon")
 translator(np.zeros((1024, 1024, 3), np.uint8))
-print((kib("VmHWM") - before) / 1024, translator._bytes_a_pixel())
+print(kib("VmHWM") - kib("RssFile") - before, needed / 1024)
 """
 
 
@@ -153,7 +153,7 @@ def test_the_memory_that_a_picture_is_said_to_need_is_what_it_takes(
     words = [sys.executable, "-c", MEASURE_PEAK, tmp_path, precision]
     skip_without(precision)
     taken, said = map(float, subprocess.run(words, capture_output=True, text=True, check=True).stdout.split())
-    assert 0.8 * said < taken < 1.05 * said
+    assert 0.9 * said < taken < 1.05 * said
 
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
