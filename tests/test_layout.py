@@ -24,6 +24,7 @@ LAYERS = [
         "config_errors",
         "images",
         "devices",
+        "memory",
         "checkpoint",
         "roundtrip",
         "commands",
