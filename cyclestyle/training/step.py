@@ -1,6 +1,7 @@
 """One training step: generators first, then the discriminators on what these made (arXiv:1703.10593, section 4)."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -47,8 +48,7 @@ class TrainStep:
         Returns:
             weighted losses `loss/NAME` and mean logits `score/NAME`, scalars, which the next call may overwrite.
         """
-        tf32 = torch.backends.cudnn.allow_tf32
-        with torch.backends.cudnn.flags(deterministic=True, allow_tf32=tf32):  # a resumed run ends bit-equal on a GPU
+        with _deterministic():
             return self._learn(real_a, real_b)
 
     def _learn(self, real_a: Tensor, real_b: Tensor) -> Values:
@@ -85,6 +85,17 @@ class TrainStep:
     def _mixed(self) -> torch.autocast:
         device = next(self._state.model.parameters()).device.type
         return torch.autocast(device, self._dtype, enabled=self._dtype != torch.float32)
+
+
+@contextlib.contextmanager
+def _deterministic() -> Iterator[None]:
+    """Take those of cuDNN's kernels that give the same bits each time: a resumed run ends bit-equal on a GPU."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
 
 
 def _grouped(group: str, values: Values) -> Values:

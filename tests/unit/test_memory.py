@@ -9,6 +9,7 @@ import torch
 
 from cyclestyle.config import ConfigError, check_config
 from cyclestyle.errors import UserError
+from cyclestyle.memory import peak_memory
 from cyclestyle.training import memory
 from cyclestyle.training.memory import check_memory, out_of_memory_told, step_memory
 from tests.helpers import merged
@@ -39,6 +40,16 @@ print((kib("VmHWM") - kib("RssFile") - before) * 1024)
 def wide(tiny: dict[str, Any]) -> dict[str, Any]:
     nets = {"generator": {"channels": 32, "blocks": 1}, "discriminator": {"channels": 32}}
     return merged(tiny, {"data": {"load_size": 192, "crop_size": 192}, "model": nets, "train": {"batch_size": 1}})
+
+
+def test_memory_is_counted_at_its_peak_without_computing() -> None:
+    def work() -> None:
+        x = torch.empty(2**40)  # a view takes none, and of what is dropped the memory is used again
+        y = x[:10] + 1
+        del x
+        torch.cat([y, y])
+
+    assert peak_memory(work) == 4 * (2**40 + 10)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")

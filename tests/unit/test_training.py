@@ -16,6 +16,7 @@ from torch import nn
 
 from cyclestyle.config import TrainConfig, check_config
 from cyclestyle.training import run_folder
+from cyclestyle.training import step as training_step
 from cyclestyle.training.board import Board
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
@@ -23,6 +24,7 @@ from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder, RunFolderError
 from cyclestyle.training.schedule import rate_factor, total_steps
 from cyclestyle.training.state import TrainState
+from cyclestyle.training.step import TrainStep
 from tests.helpers import differing, merged
 
 
@@ -284,6 +286,21 @@ def test_a_folder_with_something_in_it_takes_no_new_run(tmp_path: Path, there: s
     (tmp_path / there).write_text("")
     with RunFolder(tmp_path) as folder, pytest.raises(RunFolderError, match=expected):
         folder.check_empty()
+
+
+def test_a_step_has_cudnn_on_and_deterministic(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    config, cudnn, found = check_config(tiny), torch.backends.cudnn, []
+    real = training_step.generator_losses
+
+    def look(*args: Any) -> Any:
+        found.append((cudnn.enabled, cudnn.allow_tf32, cudnn.deterministic))
+        return real(*args)
+
+    monkeypatch.setattr(training_step, "generator_losses", look)
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    TrainStep(state, config.loss, torch.float32)(*torch.rand(2, 1, 3, 32, 32))
+    assert found == [(True, True, True)]
+    assert (cudnn.enabled, cudnn.allow_tf32, cudnn.deterministic) == (True, True, False)
 
 
 @pytest.mark.parametrize(("first", "then"), [(torch.float32, torch.bfloat16), (torch.bfloat16, torch.float32)])
