@@ -11,13 +11,12 @@ import torch
 from cyclestyle.checkpoint import TrainedModel
 from cyclestyle.config import check_config
 from cyclestyle.cyclegan import CycleGAN
-from cyclestyle.nets import GENERATORS, init_weights
 from cyclestyle.training import cuda_graph
 from cyclestyle.training.loop import train
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 from cyclestyle.translate.translator import Translator
-from tests.helpers import differing, merged
+from tests.helpers import differing, errors_of_gradients, merged
 
 pytestmark = [
     pytest.mark.gpu,
@@ -98,22 +97,8 @@ def test_fp32_losses_equal_those_of_the_cpu(tiny: dict[str, Any]) -> None:
 def test_generator_gradients_equal_float64(
     batch: int, layout: torch.memory_format, dtype: torch.dtype, tolerance: float
 ) -> None:
-    torch.manual_seed(0)
-    net = GENERATORS["resnet"](channels=16, blocks=2)
-    init_weights(net)
-    exact = GENERATORS["resnet"](channels=16, blocks=2).double()
-    exact.load_state_dict(net.state_dict())
-    net.to(CUDA, memory_format=layout)
-    x = torch.rand(batch, 3, 64, 64) * 2 - 1
-    with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        out = net(x.to(CUDA, memory_format=layout))
-    out.square().mean().backward()
-    exact(x.double()).square().mean().backward()
-    for (name, p), q in zip(net.named_parameters(), exact.parameters(), strict=True):
-        if p.ndim == 4:  # biases before a norm have no gradient but noise
-            assert p.grad is not None
-            assert q.grad is not None
-            assert (p.grad.cpu() - q.grad).norm() < tolerance * q.grad.norm(), name
+    errors = errors_of_gradients(16, (batch, 3, 64, 64), layout, CUDA, dtype)
+    assert all(error < tolerance for error in errors.values()), errors
 
 
 @pytest.mark.parametrize(("precision", "mean"), [("fp32", 0.05), ("bf16", 1.2), ("fp16", 0.5)])

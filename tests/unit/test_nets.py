@@ -11,6 +11,7 @@ from cyclestyle.config import ModelConfig
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.nets.layers import ReflectConv, _pad, make_norm
 from cyclestyle.nets.winograd import winograd_conv
+from tests.helpers import errors_of_gradients, relative_error
 
 LAYOUTS = {"nchw": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -104,10 +105,6 @@ def test_padding_on_a_gpu_reflects(more: int) -> None:
     assert torch.equal(_pad(x, more), nn.functional.pad(x, (more, more, more, more), mode="reflect"))
 
 
-def relative_error(values: torch.Tensor, exact: torch.Tensor) -> float:
-    return float((values - exact).detach().norm() / exact.detach().norm())
-
-
 @pytest.mark.parametrize(
     ("channels", "outs", "side", "pixels"), [(32, 3, 7, 20), (128, 128, 3, 64), (8, 16, 3, 20)],
     ids=["by columns", "winograd", "direct"],
@@ -158,22 +155,8 @@ def test_generator_gradients_equal_float64(
     batch: int, layout: str, channels: int, side: int, dtype: torch.dtype, tolerance: float
 ) -> None:
     """The wide one takes every fast path of the CPU. Tolerances allow for ReLUs that switch by rounding."""
-    torch.manual_seed(0)
-    net = GENERATORS["resnet"](channels=channels, blocks=2)
-    init_weights(net)
-    exact = GENERATORS["resnet"](channels=channels, blocks=2).double()
-    exact.load_state_dict(net.state_dict())
-    net.to(memory_format=LAYOUTS[layout])
-    x = torch.rand(batch, 3, side, side) * 2 - 1
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-        out = net(x.contiguous(memory_format=LAYOUTS[layout]))
-    out.square().mean().backward()
-    exact(x.double()).square().mean().backward()
-    for (name, p), q in zip(net.named_parameters(), exact.parameters(), strict=True):
-        if p.ndim == 4:  # biases before a norm have no gradient but noise
-            assert p.grad is not None
-            assert q.grad is not None
-            assert relative_error(p.grad, q.grad) < tolerance, name
+    errors = errors_of_gradients(channels, (batch, 3, side, side), LAYOUTS[layout], torch.device("cpu"), dtype)
+    assert all(error < tolerance for error in errors.values()), errors
 
 
 def test_weights_start_as_in_the_paper() -> None:
