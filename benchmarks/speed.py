@@ -34,6 +34,7 @@ from cyclestyle.data.synthetic import draw_photo, draw_scene
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import PRECISIONS, pick_device, pick_precision
 from cyclestyle.images import to_tensor, to_uint8, write_image
+from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 from cyclestyle.translate.__main__ import main as translate
@@ -60,6 +61,7 @@ def _main(argv: list[str] | None) -> int:
     config = load_config(args.config, args.overrides)
     device = pick_device(args.device)
     auto = pick_precision("auto", device)
+    keep_freed_memory()  # as train.py and translate do where memory is plenty
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),

@@ -21,10 +21,12 @@ from tqdm import tqdm
 
 from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
 from cyclestyle.config import Config, ConfigError
+from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.data.loader import batches
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import check_compiler, pick_device, pick_precision
 from cyclestyle.errors import UserError
+from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.memory import check_memory, out_of_memory_told
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
@@ -60,9 +62,11 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         folder = stack.enter_context(RunFolder(run_dir))
         if not resume:
             folder.check_empty()
+        _check_sizes(config)
+        plenty = check_memory(config, device, dtype)
+        if device.type == "cpu":
+            keep_freed_memory(plenty)
         state = TrainState(config, device, dtype)
-        _check_sizes(config, state)
-        check_memory(config, device, dtype)
         data = UnpairedData(config.data, config.seed)
         samples = Samples(config)
 
@@ -136,16 +140,15 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("watch: tensorboard --logdir %s", shlex.quote(str(folder.path)))
 
 
-def _check_sizes(config: Config, state: TrainState) -> None:
+def _check_sizes(config: Config) -> None:
     """Whether crops pass through the networks."""
-    side, device = config.data.crop_size, next(state.model.parameters()).device
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):  # of which nothing but the shape is computed
-        crop = torch.empty(1, 3, side, side, device=device)
-        if state.model.gen_ab(crop).shape != crop.shape:
-            stride = state.model.stride
-            raise ConfigError(f"data.crop_size: {side} is not a multiple of {stride}, as the generator needs")
+    side = config.data.crop_size
+    with torch.no_grad(), FakeTensorMode():  # nothing but shapes is computed
+        model, crop = CycleGAN(config.model), torch.empty(1, 3, side, side)
+        if model.gen_ab(crop).shape != crop.shape:
+            raise ConfigError(f"data.crop_size: {side} is not a multiple of {model.stride}, as the generator needs")
         try:
-            state.model.disc_a(crop)
+            model.disc_a(crop)
         except (RuntimeError, ValueError):  # nothing is left of so small a picture
             name = config.model.discriminator.name
             raise ConfigError(

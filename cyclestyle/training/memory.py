@@ -5,10 +5,12 @@ import math
 from collections.abc import Iterator
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from cyclestyle.config import Config, ConfigError
+from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.errors import UserError
-from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
+from cyclestyle.memory import free_memory, is_out_of_memory, peak_memory
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 
@@ -16,19 +18,25 @@ GIB = 2**30
 LIBRARIES = 80 * 2**20  # bytes, measured on a CPU
 
 
-def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> None:
-    """Whether a step fits into what is free, and if it does only just, spend no memory on speed.
+def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a step takes less than half of what is free, so that memory may be spent on speed.
 
     Raises:
-        ConfigError: it does not; which batch, and which crop, would.
+        ConfigError: it takes more than is free; which batch, and which crop, would fit.
     """
     free = free_memory(device)
     if free is None or _surely_fits(config, free):
-        return
+        return True
+    with FakeTensorMode():
+        learning = 4 * sum(p.nbytes for p in CycleGAN(config.model).parameters())
+    if learning > free:
+        raise ConfigError(
+            f"model: the weights, gradients and moments of these networks need {learning / GIB:.1f} GiB of memory, "
+            f"{free / GIB:.1f} are free; lower model.generator.channels or model.discriminator.channels"
+        )
     fixed, growing = step_memory(config, device, dtype)
     if fixed + growing <= free:
-        keep_freed_memory(2 * (fixed + growing) < free)
-        return
+        return fixed + growing < free / 2
     batch, side = config.train.batch_size, config.data.crop_size
     share = max(0.0, (free - fixed) / growing)
     smaller, less = int(batch * share), int(side * math.sqrt(share)) // 4 * 4
@@ -69,12 +77,18 @@ def step_memory(config: Config, device: torch.device, dtype: torch.dtype) -> tup
     A first step is gone through without computing; to its peak are added the networks, and Adam's two moments and the
     gradients, which it leaves behind.
     """
+    batch = config.train.batch_size
+    growing = _peak_of_step(config, device, dtype, min(batch, 2))
+    if batch > 2:  # counting it would take long
+        growing += (batch - 2) * (growing - _peak_of_step(config, device, dtype, 1))
+    with FakeTensorMode():
+        model = CycleGAN(config.model)
+    weights, average = (sum(p.nbytes for p in nets.parameters()) for nets in (model, model.generators))
+    return LIBRARIES + 4 * weights + average * (config.train.ema > 0), growing
+
+
+def _peak_of_step(config: Config, device: torch.device, dtype: torch.dtype, batch: int) -> int:
     dtype = torch.bfloat16 if dtype == torch.float16 else dtype  # as large, and without a loss scale to compute
-    state = TrainState(config, device, dtype)
-    step, side = TrainStep(state, config.loss, dtype), config.data.crop_size
-    growing = peak_memory(
-        lambda: step(*(torch.empty(config.train.batch_size, 3, side, side, device=device) for _ in "AB"))
-    )
-    weights = sum(p.nbytes for p in state.model.parameters())
-    average = sum(p.nbytes for p in state.average.parameters()) if state.average else 0
-    return LIBRARIES + 4 * weights + average, growing
+    step = TrainStep(TrainState(config, device, dtype), config.loss, dtype)
+    shape = (batch, 3, config.data.crop_size, config.data.crop_size)
+    return peak_memory(lambda: step(torch.empty(shape, device=device), torch.empty(shape, device=device)))

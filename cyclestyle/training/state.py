@@ -10,7 +10,6 @@ from torch import Tensor
 
 from cyclestyle.config import Config, TrainConfig
 from cyclestyle.cyclegan import CycleGAN
-from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 
@@ -30,8 +29,6 @@ class TrainState:
         torch.manual_seed(config.seed)
         train = config.train
         self.model = CycleGAN(config.model).to(device)
-        if device.type == "cpu":
-            keep_freed_memory()
         if dtype != torch.float32:  # convolutions are faster that way
             self.model.to(memory_format=torch.channels_last)
         self.generators, self.discriminators = self.model.generators, self.model.discriminators

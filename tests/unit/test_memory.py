@@ -11,7 +11,7 @@ from cyclestyle.config import ConfigError, check_config
 from cyclestyle.errors import UserError
 from cyclestyle.memory import peak_memory
 from cyclestyle.training import memory
-from cyclestyle.training.memory import check_memory, out_of_memory_told, step_memory
+from cyclestyle.training.memory import _peak_of_step, check_memory, out_of_memory_told, step_memory
 from tests.helpers import merged
 
 GIB = 2**30
@@ -67,6 +67,10 @@ def test_memory_grows_with_the_pictures(wide: dict[str, Any]) -> None:
     more = step_memory(check_config(merged(wide, {"train": {"batch_size": 2}})), cpu, torch.float32)
     assert more == (fixed, pytest.approx(2 * growing, rel=0.1))
     assert step_memory(check_config(wide), cpu, torch.bfloat16)[1] < 0.7 * growing
+    three = check_config(merged(wide, {"train": {"batch_size": 3}}))
+    assert step_memory(three, cpu, torch.float32)[1] == pytest.approx(
+        _peak_of_step(three, cpu, torch.float32, 3), rel=1e-3
+    )
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_what_would(
@@ -81,8 +85,12 @@ def test_a_batch_that_does_not_fit_is_refused_with_what_would(
     monkeypatch.setattr(memory, "free_memory", lambda device: int(fixed))
     with pytest.raises(ConfigError, match="use smaller networks"):
         check_memory(config, cpu, torch.float32)
-    monkeypatch.setattr(memory, "free_memory", lambda device: int(GIB + fixed + 60 * growing))
-    check_memory(config, cpu, torch.float32)
+    monkeypatch.setattr(memory, "free_memory", lambda device: int(fixed / 10))
+    with pytest.raises(ConfigError, match=r"model: the weights, .* lower model.generator.channels"):
+        check_memory(config, cpu, torch.float32)
+    for more, plenty in ((45, False), (100, True)):
+        monkeypatch.setattr(memory, "free_memory", lambda device, more=more: int(fixed + more * growing))
+        assert check_memory(config, cpu, torch.float32) == plenty
 
 
 def test_memory_that_runs_out_in_a_step_is_told_with_what_to_lower(wide: dict[str, Any]) -> None:
