@@ -79,8 +79,8 @@ def _main(argv: list[str] | None) -> int:
             for row in measure(config, device, auto, args.rounds):
                 rows.append({"part": part, **row})
                 print("  " + _line(row), flush=True)
-    if args.json:
-        args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
+                if args.json:
+                    args.json.write_text(json.dumps({"about": about, "rows": rows}, indent=1) + "\n")
     return 0
 
 
@@ -200,7 +200,7 @@ def _row(what: str, timing: Timing, plain: Timing | None, pictures: int) -> Row:
 
 def _memory(device: torch.device) -> Row:
     if device.type == "cuda":
-        return {"what": "peak memory of the GPU so far", "gib": torch.cuda.max_memory_allocated(device) / 2**30}
+        return {"what": "peak memory of the GPU so far", "gib": torch.cuda.max_memory_reserved(device) / 2**30}
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "what": "peak memory of the process so far",

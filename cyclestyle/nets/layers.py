@@ -1,8 +1,11 @@
 """Layers that the networks share."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from cyclestyle.nets.winograd import transform_kernel, winograd_conv, winograd_pays
 
@@ -47,12 +50,32 @@ class ReflectConv(nn.Conv2d):
         return F.conv2d(F.conv2d(x, columns), shift, self.bias)
 
 
-def _pad(x: Tensor, more: int) -> Tensor:
-    """Reflection padding. PyTorch's own adds its gradients on a GPU in an order that varies from run to run."""
-    for dim in (2, 3):
+class _Pad(torch.autograd.Function):
+    """Reflection padding of both sides of one dimension.
+
+    The gradients of PyTorch's own are added on a GPU in an order that varies from run to run.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int, more: int) -> Tensor:
+        ctx.dim, ctx.more = dim, more
         before = x.narrow(dim, 1, more).flip(dim)
         after = x.narrow(dim, x.shape[dim] - 1 - more, more).flip(dim)
-        x = torch.cat([before, x, after], dim)
+        return torch.cat([before, x, after], dim)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        dim, more, side = ctx.dim, ctx.more, grad.shape[ctx.dim] - 2 * ctx.more
+        grad_x = grad.narrow(dim, more, side).clone()
+        grad_x.narrow(dim, 1, more).add_(grad.narrow(dim, 0, more).flip(dim))
+        grad_x.narrow(dim, side - 1 - more, more).add_(grad.narrow(dim, more + side, more).flip(dim))
+        return grad_x, None, None
+
+
+def _pad(x: Tensor, more: int) -> Tensor:
+    for dim in (2, 3):
+        x = _Pad.apply(x, dim, more)
     return x
 
 
@@ -80,9 +103,25 @@ class InstanceNorm(nn.Module):
                 normed.register_hook(torch.Tensor.contiguous)
             return normed
         if x.is_contiguous() or x.shape[2:].numel() == 1:
-            return F.group_norm(x, x.shape[1])
+            return _group_norm(x, x.shape[1])
         each = [F.batch_norm(one, None, None, training=True) for one in x.split(1)]
         return each[0] if len(each) == 1 else torch.cat(each)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation without learned scale (arXiv:1803.08494); statistics are taken in fp32."""
+
+    def __init__(self, groups: int) -> None:
+        super().__init__()
+        self.groups = groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _group_norm(x, self.groups)
+
+
+def _group_norm(x: Tensor, groups: int) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):  # which makes fp32 of it on a GPU, twice as large
+        return F.group_norm(x, groups)
 
 
 def make_norm(name: str, channels: int) -> nn.Module:
@@ -94,7 +133,7 @@ def make_norm(name: str, channels: int) -> nn.Module:
     groups = max(1, channels // 16)
     while channels % groups:
         groups -= 1
-    return nn.GroupNorm(groups, channels, affine=False)
+    return GroupNorm(groups)
 
 
 def init_weights(net: nn.Module) -> None:

@@ -208,7 +208,7 @@ def _memory_gib(state: TrainState) -> float:
     """Peak memory of the GPU, or of the process."""
     device = next(state.model.parameters()).device
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return torch.cuda.max_memory_reserved(device) / 2**30
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 

@@ -89,6 +89,9 @@ def step_memory(config: Config, device: torch.device, dtype: torch.dtype) -> tup
 
 def _peak_of_step(config: Config, device: torch.device, dtype: torch.dtype, batch: int) -> int:
     dtype = torch.bfloat16 if dtype == torch.float16 else dtype  # as large, and without a loss scale to compute
-    step = TrainStep(TrainState(config, device, dtype), config.loss, dtype)
+    state = TrainState(config, device, dtype)
+    for optimiser in (state.optim_g, state.optim_d):
+        optimiser.param_groups[0]["lr"] = 0.0  # with a tensor, as on a GPU, PyTorch would really compute
+    step = TrainStep(state, config.loss, dtype)
     shape = (batch, 3, config.data.crop_size, config.data.crop_size)
     return peak_memory(lambda: step(torch.empty(shape, device=device), torch.empty(shape, device=device)))

@@ -1,5 +1,6 @@
 """Grids of the same held-out pictures, drawn again and again while a model learns."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -25,16 +26,18 @@ class Samples:
 
     def __init__(self, config: Config) -> None:
         self.split, self._pictures, self.problems = held_out(config.data, config.report.sample_count)
-        self._names = config.data.names
+        self._names, self._compiled = config.data.names, config.train.compile
 
     @torch.no_grad()
     def draw(self, generators: nn.ModuleDict, stride: int, dtype: torch.dtype) -> dict[str, np.ndarray]:
         """A grid of real, fake, rec and idt for `ab` and `ba`, uint8 (H, W, 3) each."""
         device = next(generators.parameters()).device
+        # Compiled networks would be compiled again for each size of picture.
+        eager = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
         rows: dict[str, list[list[np.ndarray]]] = {"ab": [], "ba": []}
         for a, b in zip(*self._pictures, strict=False):
             real_a, real_b = (to_tensor(pad_to_multiple(picture, stride)).to(device) for picture in (a, b))
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                 trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
             for direction, real, example in (("ab", a, b), ("ba", b, a)):
                 trip = trips[direction]

@@ -83,7 +83,8 @@ class TrainState:
         if self.average is not None:
             update_average(self.average, self.generators, self._config.train.ema, self.step)
         for name, value in values.items():
-            self.sums[name] = self.sums.get(name, torch.zeros((), device=self._device)) + value.detach().float()
+            value = value.detach().float()
+            self.sums[name] = self.sums[name] + value if name in self.sums else value.clone()
         if self._device.type == "cuda":  # one step ahead of the GPU at most, so that the clock tells its pace
             self._done.synchronize()
             self._done.record()

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,13 +32,11 @@ class TrainStep:
         if compiled:
             for net in state.model.children():
                 net.compile(dynamic=False)  # in place: the names of weights stay
-        # The scaler of fp16 decides on the CPU whether to step, which no graph can.
-        self._generators: Callable[..., tuple[Values, Tensor, Tensor]] = self._generators_learn
-        self._discriminators: Callable[..., tuple[Values, Values]] = self._discriminators_learn
-        if next(state.model.parameters()).is_cuda and dtype != torch.float16:
-            stream = torch.cuda.Stream()
-            self._generators = Recorded(self._generators_learn, stream)
-            self._discriminators = Recorded(self._discriminators_learn, stream)
+        self._generators: Callable[..., tuple[Values, Tensor, Tensor]] = _call
+        self._discriminators: Callable[..., tuple[Values, Values]] = _call
+        if next(state.model.parameters()).is_cuda and dtype != torch.float16:  # which has a loss scale to look at
+            stream, pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+            self._generators, self._discriminators = Recorded(stream, pool), Recorded(stream, pool)
 
     def __call__(self, real_a: Tensor, real_b: Tensor) -> Values:
         """Update all four networks once.
@@ -53,10 +52,10 @@ class TrainStep:
 
     def _learn(self, real_a: Tensor, real_b: Tensor) -> Values:
         state = self._state
-        losses, fake_a, fake_b = self._generators(real_a, real_b)
+        losses, fake_a, fake_b = self._generators(self._generators_learn, real_a, real_b)
         shown_a = state.pools["disc_a"].query(fake_a, state.random(0))
         shown_b = state.pools["disc_b"].query(fake_b, state.random(1))
-        losses_d, scores = self._discriminators(real_a, shown_a, real_b, shown_b)
+        losses_d, scores = self._discriminators(self._discriminators_learn, real_a, shown_a, real_b, shown_b)
         state.scaler.update()
         return _grouped("loss", {**losses, **losses_d}) | _grouped("score", scores)
 
@@ -89,13 +88,21 @@ class TrainStep:
 
 @contextlib.contextmanager
 def _deterministic() -> Iterator[None]:
-    """Take those of cuDNN's kernels that give the same bits each time: a resumed run ends bit-equal on a GPU."""
+    """Take those of cuDNN's kernels that give the same bits each time.
+
+    A resumed run then ends bit-equal on a GPU as well, except with `upsample: bilinear`, whose gradients are added in
+    an order that varies.
+    """
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
         yield
     finally:
         torch.backends.cudnn.deterministic = before
+
+
+def _call(function: Callable[..., Any], *inputs: Tensor) -> Any:
+    return function(*inputs)
 
 
 def _grouped(group: str, values: Values) -> Values:

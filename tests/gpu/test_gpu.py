@@ -44,7 +44,8 @@ def run(
     step = TrainStep(state, config.loss, dtype, config.train.compile)
     entries = []
     while state.step < steps:
-        pictures = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(state.step)) * 2 - 1
+        random = torch.Generator().manual_seed(state.step)
+        pictures = torch.rand(2, config.train.batch_size, 3, 32, 32, generator=random) * 2 - 1
         state.begin_step(1.0 - state.step / 100)
         result = step(*pictures.to(device))
         entries.append({name: float(value) for name, value in result.items()})
@@ -53,12 +54,14 @@ def run(
 
 
 @PRECISIONS
+@pytest.mark.parametrize("batch_size", [1, 2])
 def test_recorded_steps_equal_those_that_were_not(
-    tiny: dict[str, Any], dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], dtype: torch.dtype, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorded, entries = run(tiny, CUDA, dtype, 10)
+    values = merged(tiny, {"train": {"batch_size": batch_size}})
+    recorded, entries = run(values, CUDA, dtype, 10)
     monkeypatch.setattr(cuda_graph, "EAGER_CALLS", 100)
-    eager, expected = run(tiny, CUDA, dtype, 10)
+    eager, expected = run(values, CUDA, dtype, 10)
     assert entries == [pytest.approx(entry, rel=1e-3, abs=1e-3) for entry in expected]
     assert differing(recorded.state_dict(), eager.state_dict(), ignore=("seconds", "summed_seconds")) == []
 
@@ -86,9 +89,11 @@ def test_a_run_goes_on_on_another_device(
 
 
 def test_fp32_losses_equal_those_of_the_cpu(tiny: dict[str, Any]) -> None:
-    _, entries = run(tiny, CUDA, torch.float32, 2)
-    _, expected = run(tiny, CPU, torch.float32, 2)
-    assert entries == [pytest.approx(entry, rel=1e-3, abs=1e-3) for entry in expected]
+    """The first, and one that was recorded, when rounding has grown."""
+    _, entries = run(tiny, CUDA, torch.float32, 6)
+    _, expected = run(tiny, CPU, torch.float32, 6)
+    assert entries[:2] == [pytest.approx(entry, rel=1e-3, abs=1e-3) for entry in expected[:2]]
+    assert entries[5] == pytest.approx(expected[5], rel=0.05, abs=0.05)
 
 
 @pytest.mark.parametrize("batch", [1, 2])
@@ -115,9 +120,11 @@ def test_translations_equal_those_of_the_cpu(tiny: dict[str, Any], precision: st
 
 
 def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled = merged(tiny, {"train": {"compile": True}})
+    """Of what the compiler makes of resizing, gradients are added in an order that varies."""
+    values = merged(tiny, {"model": {"generator": {"upsample": "transpose"}}})
+    compiled = merged(values, {"train": {"compile": True}})
     recorded, entries = run(compiled, CUDA, torch.float32, 7)
-    _, expected = run(tiny, CUDA, torch.float32, 7)
+    _, expected = run(values, CUDA, torch.float32, 7)
     assert entries[:3] == [pytest.approx(entry, rel=0.01, abs=0.01) for entry in expected[:3]]
     monkeypatch.setattr(cuda_graph, "EAGER_CALLS", 100)
     eager, _ = run(compiled, CUDA, torch.float32, 7)

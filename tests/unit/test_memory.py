@@ -1,7 +1,9 @@
 """What a training step is said to need is what it takes, and what does not fit is refused with what would."""
 
+import gc
 import subprocess
 import sys
+import weakref
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.memory import peak_memory
 from cyclestyle.training import memory
 from cyclestyle.training.memory import _peak_of_step, check_memory, out_of_memory_told, step_memory
+from cyclestyle.training.state import TrainState
 from tests.helpers import merged
 
 GIB = 2**30
@@ -71,6 +74,25 @@ def test_memory_grows_with_the_pictures(wide: dict[str, Any]) -> None:
     assert step_memory(three, cpu, torch.float32)[1] == pytest.approx(
         _peak_of_step(three, cpu, torch.float32, 3), rel=1e-3
     )
+
+
+def test_networks_that_were_only_counted_are_gone_at_once(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Any]] = []
+
+    def make(*args: Any) -> TrainState:
+        state = TrainState(*args)
+        made.append(weakref.ref(state.model))
+        return state
+
+    monkeypatch.setattr(memory, "TrainState", make)
+    gc.disable()
+    try:
+        step_memory(check_config(tiny), torch.device("cpu"), torch.float32)
+    finally:
+        gc.enable()
+    assert [model() for model in made] == [None]
 
 
 def test_a_batch_that_does_not_fit_is_refused_with_what_would(

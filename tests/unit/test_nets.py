@@ -100,9 +100,15 @@ def test_norm_and_its_gradient_equal_float64(
 
 
 @pytest.mark.parametrize("more", [1, 3])
-def test_padding_on_a_gpu_reflects(more: int) -> None:
-    x = torch.rand(2, 3, 5, 7)
-    assert torch.equal(_pad(x, more), nn.functional.pad(x, (more, more, more, more), mode="reflect"))
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_padding_on_a_gpu_reflects(more: int, layout: str) -> None:
+    x = torch.rand(2, 3, 5, 7).contiguous(memory_format=LAYOUTS[layout]).requires_grad_()
+    y, expected = _pad(x, more), nn.functional.pad(x, (more, more, more, more), mode="reflect")
+    assert torch.equal(y, expected)
+    grad = torch.randn_like(y)
+    [found], [exact] = (torch.autograd.grad(padded, x, grad) for padded in (y, expected))
+    assert torch.allclose(found, exact, atol=1e-6)
+    assert found.is_contiguous(memory_format=LAYOUTS[layout])
 
 
 @pytest.mark.parametrize(
