@@ -35,15 +35,16 @@ class Samples:
         # Compiled networks would be compiled again for each size of picture.
         eager = torch.compiler.set_stance("force_eager") if self._compiled else contextlib.nullcontext()
         rows: dict[str, list[list[np.ndarray]]] = {"ab": [], "ba": []}
-        for a, b in zip(*self._pictures, strict=False):
-            real_a, real_b = (to_tensor(pad_to_multiple(picture, stride)).to(device) for picture in (a, b))
-            with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
-            for direction, real, example in (("ab", a, b), ("ba", b, a)):
-                trip = trips[direction]
-                made = [to_uint8(tensor)[0] for tensor in (trip.fake, trip.rec, trip.idt) if tensor is not None]
-                cut = [m[: s.shape[0], : s.shape[1]] for m, s in zip(made, (real, real, example), strict=True)]
-                rows[direction].append([real, *cut])
+        with eager:
+            for a, b in zip(*self._pictures, strict=False):
+                real_a, real_b = (to_tensor(pad_to_multiple(picture, stride)).to(device) for picture in (a, b))
+                with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                    trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
+                for direction, real, example in (("ab", a, b), ("ba", b, a)):
+                    trip = trips[direction]
+                    made = [to_uint8(tensor)[0] for tensor in (trip.fake, trip.rec, trip.idt) if tensor is not None]
+                    cut = [m[: s.shape[0], : s.shape[1]] for m, s in zip(made, (real, real, example), strict=True)]
+                    rows[direction].append([real, *cut])
         grids = {}
         for direction, (source, target) in (("ab", self._names), ("ba", self._names[::-1])):
             titles = [f"{source} ({self.split})", f"to {target}", f"back to {source}", f"{target} to {target}"]
