@@ -137,6 +137,8 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
     if step == total:
         log.info("nothing is left to do; to go on, raise %s", _length_option(config))
+    if config.train.compile and step < total:
+        log.info("compiling the networks within the first step, which takes minutes")
     log.info("watch: tensorboard --logdir %s", shlex.quote(str(folder.path)))
 
 

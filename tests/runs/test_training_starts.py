@@ -104,3 +104,4 @@ def test_compiling_is_asked_of_every_network(
     monkeypatch.setattr(torch.nn.Module, "compile", lambda net, dynamic: compiled.append(type(net).__name__))
     assert run(tiny, tmp_path / "run", train={"compile": True, "max_steps": 2}) == 0
     assert compiled == ["ResnetGenerator"] * 2 + ["PatchDiscriminator"] * 2
+    assert "compiling the networks" in (tmp_path / "run" / "log.txt").read_text()
