@@ -31,8 +31,7 @@ fi
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 "$PYTHON" -c "import torch; print(torch.__version__, torch.cuda.get_device_name())" || exit 1
 
-# Other versions of libraries than those that the tests were written with may have new things to say.
-tests=("$PYTHON" -m pytest -v -p no:cacheprovider -W default::DeprecationWarning -m gpu tests/gpu)
+tests=("$PYTHON" -m pytest -v -p no:cacheprovider -m gpu tests/gpu)
 stage tests 60 "${tests[@]}" -k "not compiled" || failed=1
 stage "speed, batch 1" 90 "$PYTHON" benchmarks/speed.py --device cuda --json "$OUT/speed_batch1.json" || failed=1
 stage "speed, batch 4" 30 "$PYTHON" benchmarks/speed.py --device cuda --rounds 3 --only train --json "$OUT/speed_batch4.json" \

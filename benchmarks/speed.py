@@ -58,6 +58,10 @@ def _main(argv: list[str] | None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all numbers there")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="as in train.py")
     args = parser.parse_intermixed_args(argv)
+    if args.rounds < 1:
+        parser.error(f"--rounds: at least 1, not {args.rounds}")
+    if args.json and not args.json.parent.is_dir():
+        parser.error(f"--json: {args.json.parent} is no folder; make it first")
     config = load_config(args.config, args.overrides)
     device = pick_device(args.device)
     auto = pick_precision("auto", device)

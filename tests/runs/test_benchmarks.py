@@ -38,6 +38,20 @@ def test_every_part_is_measured_and_recorded(tmp_path: Path) -> None:
     assert all(row["times_plain"] > 0 and row["of_ceiling"] > 0 and row["of_floor"] > 0 for row in steps)
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--rounds", "0"], "--rounds: at least 1, not 0"),
+        (["--json", "nowhere/x.json"], "--json: nowhere is no folder"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_at_once(words: list[str], expected: str) -> None:
+    done = subprocess.run([sys.executable, "benchmarks/speed.py", *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stdout == ""
+
+
 def test_the_work_of_a_step_is_counted_as_the_field_counts_it() -> None:
     from ceiling import convolutions
 
