@@ -92,7 +92,7 @@ class UnpairedData:
         height, width = picture.shape[:2]
         if min(height, width) < self.config.min_size:
             raise ImageError(f"{path}: tiny: {width}x{height} pixels, data.min_size is {self.config.min_size}")
-        picture = _fitted(picture, self.config, domain)
+        picture = fitted(picture, self.config, domain)
         height, width = picture.shape[:2]
         if min(height, width) < self.config.crop_size:
             raise ImageError(f"{path}: {width}x{height} pixels, smaller than data.crop_size {self.config.crop_size}")
@@ -142,47 +142,9 @@ def list_pictures(config: DataConfig, split: str) -> list[Path]:
     return paths
 
 
-def held_out(config: DataConfig, count: int) -> tuple[str, list[list[np.ndarray]], list[str]]:
-    """The first `count` readable pictures of A and B of the first split there is of test, val and train.
-
-    Returns:
-        the split's name; uint8 (H, W, 3) pictures of each domain, resized to load_size, prepared, and cut in the middle
-        to at most twice as long as wide (`resize: none`: to a square of load_size); and a line for each picture that
-        could not be read.
-    """
-    problems: list[str] = []
-    for split in ("test", "val", "train"):
-        pictures = [_first_readable(config, split, domain, count, problems) for domain in "AB"]
-        if all(pictures):
-            return split, pictures, problems
-    raise DataError("\n".join(["no picture can be read:", *problems]))
-
-
-def _first_readable(config: DataConfig, split: str, domain: str, count: int, problems: list[str]) -> list[np.ndarray]:
-    pictures: list[np.ndarray] = []
-    try:
-        paths = list_pictures(config, split + domain)
-    except DataError:
-        return []
-    for path in paths:
-        if len(pictures) == count:
-            break
-        try:
-            pictures.append(_middle(_fitted(read_image(path), config, domain), config))
-        except ImageError as error:
-            problems.append(str(error))
-    return pictures
-
-
-def _fitted(picture: np.ndarray, config: DataConfig, domain: str) -> np.ndarray:
+def fitted(picture: np.ndarray, config: DataConfig, domain: str) -> np.ndarray:
+    """Resized to `load_size` and prepared, uint8 (H, W, 3) -> uint8 (H', W', 3)."""
     return prepare_image(resize_image(picture, config.load_size, config.resize), config, domain)
-
-
-def _middle(picture: np.ndarray, config: DataConfig) -> np.ndarray:
-    height, width = picture.shape[:2]
-    most = max(config.load_size, config.crop_size) if config.resize == "none" else 2 * min(height, width)
-    top, left = max(0, height - most) // 2, max(0, width - most) // 2
-    return picture[top : top + most, left : left + most]
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ from torch import nn
 
 from cyclestyle.config import Config
 from cyclestyle.cyclegan import round_trips
-from cyclestyle.data.unpaired import held_out
+from cyclestyle.data.held_out import held_out
 from cyclestyle.images import grid, pad_to_multiple, to_tensor, to_uint8
 
 BOTH = {"rec", "idt"}

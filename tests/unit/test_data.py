@@ -13,7 +13,8 @@ from cyclestyle.config import ConfigError, DataConfig
 from cyclestyle.data import unpaired
 from cyclestyle.data.layout import DataError
 from cyclestyle.data.loader import batches
-from cyclestyle.data.unpaired import UnpairedData, held_out, list_pictures
+from cyclestyle.data.held_out import held_out
+from cyclestyle.data.unpaired import UnpairedData, list_pictures
 
 
 def config(root: Path | None, **changes: Any) -> DataConfig:

@@ -1,0 +1,234 @@
+"""Everything that is measured of a model, in both directions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from cyclestyle.config import DataConfig
+from cyclestyle.data.held_out import middle_squares
+from cyclestyle.data.unpaired import list_pictures
+from cyclestyle.errors import UserError
+from cyclestyle.metrics import compare
+from cyclestyle.metrics.compare import Described, Extractors, Measured
+from cyclestyle.metrics.descriptors import to_lab
+from cyclestyle.metrics.distances import precision_recall
+from cyclestyle.metrics.paired import psnr, ssim
+from cyclestyle.translate.translator import Translator
+
+LEAST, FEW = 4, 50  # pictures of a domain: fewer are refused, fewer are told to say little
+
+
+@dataclass(frozen=True)
+class Sets:
+    """The pictures that a model is measured on; each mapping has the keys A and B.
+
+    Attributes:
+        real: of the split, uint8 (N, S, S, 3).
+        floor: of the train folders, as many of a domain as there are translations into it.
+        paths: of `real`.
+        problems: a line for each picture that could not be used.
+    """
+
+    real: Mapping[str, np.ndarray]
+    floor: Mapping[str, np.ndarray]
+    paths: Mapping[str, list[Path]]
+    problems: list[str]
+
+
+@dataclass
+class Direction:
+    """What came out of one direction.
+
+    Attributes:
+        distances: of the translations to real pictures of the target.
+        precision, recall: on Inception features, if there are any.
+        each: measures of single pictures, (N,) by name: what they keep, how they come back, how near in style.
+        means: of artefacts and colours, of translations (`fake`), real pictures of the target, and sources.
+    """
+
+    source: str
+    target: str
+    sources: np.ndarray
+    fakes: np.ndarray
+    recs: np.ndarray
+    paths: list[Path]
+    distances: dict[str, Measured] = field(default_factory=dict)
+    precision: float | None = None
+    recall: float | None = None
+    each: dict[str, np.ndarray] = field(default_factory=dict)
+    means: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> Sets:
+    """Read the pictures of a split and of the train folders.
+
+    Raises:
+        UserError: a folder is missing, or holds too few pictures that can be used.
+    """
+    real, floor, paths, problems = {}, {}, {}, list[str]()
+    listed = {d: list_pictures(config, split + d) for d in "AB"}
+    trained = {d: list_pictures(config, f"train{d}") for d in "AB"}
+    for domain in "AB":
+        real[domain], paths[domain], bad = middle_squares(
+            listed[domain], config, f"reading {split}{domain}", count, seed
+        )
+        problems += bad
+        if len(real[domain]) < LEAST:
+            lines = "".join(f"\n  {line}" for line in bad)
+            raise UserError(
+                f"{config.root}/{split}{domain}: {len(real[domain])} of its pictures can be used; distances between "
+                f"collections need at least {LEAST}, and {FEW} to say much{lines}"
+            )
+    for domain, other in ("AB", "BA"):
+        title = f"reading train{domain}"
+        floor[domain], _, bad = middle_squares(trained[domain], config, title, len(real[other]), seed)
+        problems += bad
+        if len(floor[domain]) < LEAST:
+            raise UserError(f"{config.root}/train{domain}: {len(floor[domain])} of its pictures can be used")
+    return Sets(real, floor, paths, problems)
+
+
+def find_truth(sets: Sets) -> None:
+    """Whether files of equal name stand in both folders of the split, in the same order.
+
+    Raises:
+        UserError: one has no partner.
+    """
+    names = [[path.stem for path in sets.paths[d]] for d in "AB"]
+    if names[0] != names[1]:
+        lonely = sorted(set(names[0]) ^ set(names[1])) or ["(the same name twice)"]
+        raise UserError(
+            f"--paired: files of the two folders must have the same names; without a partner: {', '.join(lonely[:5])}"
+        )
+
+
+def measure(
+    translators: Mapping[str, Translator], sets: Sets, extractors: Extractors, rounds: int, paired: bool, batch: int
+) -> dict[str, Direction]:
+    """Translate both ways and back, and measure.
+
+    Args:
+        translators: `ab` and `ba`.
+        rounds: drawings for the intervals.
+        paired: pictures of equal place in A and B show the same.
+        batch: pictures in one pass.
+
+    Returns:
+        `ab` and `ba`.
+    """
+    found = _translate(translators, sets, batch)
+    real = {d: Described(sets.real[d], extractors, seed) for seed, d in enumerate("AB")}
+    floor = {d: Described(sets.floor[d], extractors, seed) for seed, d in enumerate("AB", start=2)}
+    published = extractors.inception is not None
+    work: list[Callable[[], object]] = []
+    for key, one in found.items():
+        source, target, near = real[key[0].upper()], real[key[1].upper()], floor[key[1].upper()]
+        fake, rec = Described(one.fakes, extractors, 4), Described(one.recs, extractors, 5)
+        for described in (source, target, near, fake):
+            work += [partial(getattr, described, name) for name in ("random", "patches", "inception")[: 2 + published]]
+        for distance in (*compare.DISTANCES, *((compare.inception,) if published else ())):
+            work.append(partial(_add_distance, one, distance, (fake, source, target, near), rounds))
+        work.append(partial(_add_single, one, fake, source, target, rec))
+        if paired:
+            work.append(partial(_add_truth, one, fake, target))
+    for step in tqdm(work, "measuring", unit="step", disable=None, leave=False):
+        step()
+    for one in found.values():
+        _refuse_nan(one)
+    return found
+
+
+def _translate(translators: Mapping[str, Translator], sets: Sets, batch: int) -> dict[str, Direction]:
+    total = 2 * sum(map(len, sets.real.values()))
+    found = {}
+    with tqdm(total=total, desc="translating", unit="picture", disable=None, leave=False) as bar:
+
+        def all_of(translator: Translator, pictures: np.ndarray) -> np.ndarray:
+            made = []
+            for start in range(0, len(pictures), batch):
+                made += translator.batch(list(pictures[start : start + batch]))
+                bar.update(len(made) - (bar.n - before))
+            return np.stack(made)
+
+        for key, back in (("ab", "ba"), ("ba", "ab")):
+            domain, translator = key[0].upper(), translators[key]
+            before = bar.n
+            fakes = all_of(translator, sets.real[domain])
+            before = bar.n
+            recs = all_of(translators[back], fakes)
+            names = translator.source, translator.target
+            found[key] = Direction(*names, sets.real[domain], fakes, recs, sets.paths[domain])
+    return found
+
+
+def _add_distance(
+    one: Direction, distance: compare.Distance, sets: tuple[Described, Described, Described, Described], rounds: int
+) -> None:
+    one.distances |= compare.compare(*sets, distances=(distance,), rounds=rounds)
+
+
+def _add_single(one: Direction, fake: Described, source: Described, target: Described, rec: Described) -> None:
+    """Measures of single pictures, and means of artefacts and colours."""
+    one.each |= compare.pairs(fake, source, rec)
+    one.each["style"] = compare.nearness(fake, target, source)
+    for name, described in (("fake", fake), ("real", target), ("source", source)):
+        lab = torch.cat([to_lab(part).cpu() for part in described.tensors()])
+        one.means[name] = {key: float(value.mean()) for key, value in compare.checkerboard(described).items()}
+        for axis, letter in enumerate("Lab"):
+            one.means[name] |= {
+                f"{letter}_mean": float(lab[:, axis].mean()),
+                f"{letter}_std": float(lab[:, axis].std()),
+            }
+    if fake.has_inception:
+        one.precision, one.recall = precision_recall(fake.inception, target.inception)
+
+
+def _add_truth(one: Direction, fake: Described, truth: Described) -> None:
+    one.each["truth_psnr"] = np.array([psnr(x, y) for x, y in zip(fake.pictures, truth.pictures, strict=True)])
+    parts = zip(fake.tensors(), truth.tensors(), strict=True)
+    one.each["truth_ssim"] = torch.cat([ssim(x, y).cpu() for x, y in parts]).numpy()
+
+
+def _refuse_nan(one: Direction) -> None:
+    bad = [name for name, measured in one.distances.items() if not np.isfinite(measured.value.value)]
+    bad += [name for name, values in one.each.items() if np.isnan(values).any()]
+    if bad:
+        raise UserError(
+            f"{one.source} to {one.target}: {', '.join(bad)} is not a number; the model's weights are damaged or its "
+            "training has diverged: take an earlier checkpoint"
+        )
+
+
+def plain(directions: Mapping[str, Direction]) -> dict[str, Any]:
+    """What was measured as nested plain values, for JSON."""
+    return {
+        key: {
+            "source": one.source,
+            "target": one.target,
+            "distances": {
+                name: {
+                    "value": m.value.value,
+                    "interval": [m.value.low, m.value.high],
+                    "floor": m.floor,
+                    "ceiling": m.ceiling,
+                    "excess": m.excess.value,
+                    "excess_interval": [m.excess.low, m.excess.high],
+                }
+                for name, m in one.distances.items()
+            },
+            **({} if one.precision is None else {"precision": one.precision, "recall": one.recall}),
+            "means": {name: float(values.mean()) for name, values in one.each.items()},
+            "artefacts_and_colours": one.means,
+            "pictures": [
+                {"file": str(path), **{name: float(values[i]) for name, values in one.each.items()}}
+                for i, path in enumerate(one.paths)
+            ],
+        }
+        for key, one in directions.items()
+    }

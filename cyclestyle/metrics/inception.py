@@ -1,0 +1,65 @@
+"""Features of InceptionV3, as published figures are told from (arXiv:1706.08500), from a local file of weights."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from cyclestyle.errors import UserError
+
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # the end of the name begins the file's SHA-256
+SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
+DEFAULT_PATH = Path("~/.cache/cyclestyle") / WEIGHTS
+
+
+class InceptionFeatures(nn.Module):
+    """(B, 3, H, W) in [-1, 1], rounded to 8 bit -> features (B, 2048) of torch-fidelity's InceptionV3.
+
+    Args:
+        weights: the file that torch-fidelity publishes; nothing is downloaded.
+
+    Attributes:
+        hash: SHA-256 of the file.
+
+    Raises:
+        UserError: torch-fidelity is not installed, or the file is missing or another; what to do.
+    """
+
+    def __init__(self, weights: Path, device: torch.device) -> None:
+        super().__init__()
+        check_inception(weights)
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        try:
+            torch.load(weights, weights_only=True, map_location="cpu")  # torch-fidelity would run code in the file
+            self.net = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
+        except Exception as error:  # of many kinds on other files
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(": ")
+            raise UserError(
+                f"{weights}: not InceptionV3's weights ({reason}); download {SOURCE} and give its path with --inception"
+            ) from None
+        self.net.to(device)
+        self.hash = hashlib.sha256(weights.read_bytes()).hexdigest()
+
+    @torch.inference_mode()
+    def forward(self, pictures: Tensor) -> Tensor:
+        found: Tensor = self.net(pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))[0]
+        return found
+
+
+def check_inception(weights: Path) -> None:
+    """Whether Inception features can be had, as far as can be told at once.
+
+    Raises:
+        UserError: as `InceptionFeatures`.
+    """
+    try:
+        import torch_fidelity  # noqa: F401
+    except ModuleNotFoundError:
+        raise UserError("Inception features need torch-fidelity: pip install 'cyclestyle[metrics]'") from None
+    if not weights.is_file():
+        raise UserError(
+            f"{weights}: no such file; for FID, KID, precision and recall download {SOURCE} and put it there, or give "
+            "its path with --inception"
+        )
