@@ -9,6 +9,7 @@ from cyclestyle.errors import choices
 COMMANDS = {
     "train": ("cyclestyle.train", "train on two folders of pictures"),
     "translate": ("cyclestyle.translate.__main__", "translate pictures with a trained model"),
+    "evaluate": ("cyclestyle.evaluate.__main__", "measure a trained model"),
     "synthetic": ("cyclestyle.data.synthetic", "draw a set of landscapes to train on"),
     "demo": ("cyclestyle.demo", "draw, train, translate and compare, in a few minutes"),
 }

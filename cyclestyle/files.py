@@ -1,11 +1,12 @@
 """Files that are written whole or not at all."""
 
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 def _read_umask() -> int:
@@ -45,3 +46,16 @@ def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left of `atomic_write` in a folder that nobody else writes to."""
     for path in folder.glob(".tmp-*"):
         path.unlink(missing_ok=True)
+
+
+def whole_lines(metrics: Path) -> list[dict[str, Any]]:
+    """The entries of a metrics.jsonl, without a line that a kill cut off."""
+    lines = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(record, dict) and "step" in record:
+            lines.append(record)
+    return lines

@@ -217,8 +217,8 @@ def plain(directions: Mapping[str, Direction]) -> dict[str, Any]:
                     "interval": [m.value.low, m.value.high],
                     "floor": m.floor,
                     "ceiling": m.ceiling,
-                    "excess": m.excess.value,
-                    "excess_interval": [m.excess.low, m.excess.high],
+                    "excess": m.excess and m.excess.value,
+                    "excess_interval": m.excess and [m.excess.low, m.excess.high],
                 }
                 for name, m in one.distances.items()
             },

@@ -146,13 +146,13 @@ class Measured(NamedTuple):
         value: with its interval over draws of pictures.
         floor: of as many real training pictures of the target.
         ceiling: of the untranslated pictures.
-        excess: (value - floor) / (ceiling - floor), with its interval.
+        excess: (value - floor) / (ceiling - floor), with its interval; None where ceiling and floor hardly differ.
     """
 
     value: Interval
     floor: float
     ceiling: float
-    excess: Interval
+    excess: Interval | None
 
 
 def compare(
@@ -178,8 +178,9 @@ def compare(
         for name in once[0]:
             value, low, high = (float(one[name]) for one in once)
             draws, lows, highs = (one[name] for one in drawn)
-            shares = (draws - lows) / (highs - lows).clamp(min=max(high - low, 1e-9) / 4)
-            found[name] = Measured(interval(value, draws), low, high, interval(excess(value, low, high), shares))
+            known = interval(high - low, highs - lows).low > 0
+            share = interval(excess(value, low, high), (draws - lows) / (highs - lows)) if known else None
+            found[name] = Measured(interval(value, draws), low, high, share)
     return found
 
 

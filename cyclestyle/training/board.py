@@ -1,6 +1,5 @@
 """TensorBoard, drawn from metrics.jsonl and samples/: whatever happens to its folder, it can be drawn again."""
 
-import json
 import logging
 import shutil
 import time
@@ -14,6 +13,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard import summary
 
 from cyclestyle.config import Config
+from cyclestyle.files import whole_lines
 from cyclestyle.strict_yaml import dump_yaml
 from cyclestyle.training.samples import sample_paths
 
@@ -125,16 +125,3 @@ class Board:
             if not self._failing:
                 log.warning("%s cannot be written (%s); it will be drawn when it can be", self._folder, error.strerror)
             self._failing = True
-
-
-def whole_lines(metrics: Path) -> list[dict[str, Any]]:
-    """The entries of a metrics.jsonl, without a line that a kill cut off."""
-    lines = []
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(record, dict) and "step" in record:
-            lines.append(record)
-    return lines

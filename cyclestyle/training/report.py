@@ -16,9 +16,9 @@ from tqdm import tqdm
 
 from cyclestyle.config import Config
 from cyclestyle.errors import UserError
-from cyclestyle.files import atomic_write
+from cyclestyle.files import atomic_write, whole_lines
 from cyclestyle.images import write_image
-from cyclestyle.training.board import Board, whole_lines
+from cyclestyle.training.board import Board
 from cyclestyle.training.samples import sample_path, sample_paths
 
 log = logging.getLogger("cyclestyle")

@@ -9,9 +9,8 @@ from typing import Any
 from cyclestyle.checkpoint import finish_save, newest_intact
 from cyclestyle.config import Config, differences, load_config
 from cyclestyle.errors import UserError
-from cyclestyle.files import atomic_write, remove_leftovers
+from cyclestyle.files import atomic_write, remove_leftovers, whole_lines
 from cyclestyle.strict_yaml import dump_yaml
-from cyclestyle.training.board import whole_lines
 
 
 class RunFolderError(UserError):

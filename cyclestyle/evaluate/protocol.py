@@ -1,0 +1,147 @@
+"""What somebody needs to know to get the same figures again, and where a result is kept."""
+
+import argparse
+import hashlib
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+import torch
+
+from cyclestyle import __version__
+from cyclestyle.checkpoint import TrainedModel
+from cyclestyle.config import DataConfig
+from cyclestyle.errors import UserError
+from cyclestyle.evaluate.measure import FEW, Sets
+from cyclestyle.files import whole_lines
+from cyclestyle.metrics.compare import Extractors
+from cyclestyle.metrics.inception import DEFAULT_PATH, WEIGHTS, InceptionFeatures, check_inception
+
+
+def data_config(model: TrainedModel, root: str | None, size: int | None) -> DataConfig:
+    """The model's options of data, with another root or another size.
+
+    Raises:
+        UserError: neither names a folder.
+    """
+    data = model.config.data
+    if root is None and data.root is None:
+        raise UserError(f"{model.path}: does not say where its pictures lie; name a folder with --data ROOT")
+    sides = {} if size is None else {"load_size": size, "crop_size": size}
+    return data.model_copy(update={"root": root or data.root, **sides})
+
+
+def pick_extractors(weights: Path | None, device: torch.device) -> tuple[Extractors, str | None]:
+    """The networks that features come from, and, if Inception is not among them, a line that says why.
+
+    Raises:
+        UserError: `weights` is given and cannot be used.
+    """
+    path = weights or DEFAULT_PATH.expanduser()
+    if weights is None:
+        try:
+            check_inception(path)
+        except UserError as error:
+            return Extractors(device), f"without FID and KID on Inception: {error}"
+    return Extractors(device, inception=InceptionFeatures(path, device)), None
+
+
+def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Namespace) -> list[str]:
+    """What a reader of the figures should know, a line each."""
+    lines = [f"left out: {problem}" for problem in sets.problems]
+    trained_on, (name_a, name_b) = model.config.data.root, model.config.data.names
+    if trained_on is None or Path(trained_on).resolve() != Path(os.path.expanduser(str(config.root))).resolve():
+        lines.append(f"the model learned {name_a} (A) and {name_b} (B) from {trained_on}, not from {config.root}")
+    for domain, pictures in sets.real.items():
+        if len(pictures) < FEW:
+            lines.append(f"{args.split}{domain}: {len(pictures)} pictures say little; {FEW} or more are better")
+    names = [[path.stem for path in sets.paths[d]] for d in "AB"]
+    if names[0] == names[1] and not args.paired:
+        lines.append("files of both folders have the same names; if they show the same, add --paired")
+    if args.split == "train":
+        lines.append("the model has seen these pictures; test or val tell how good it is")
+    return lines
+
+
+def protocol(
+    model: TrainedModel,
+    config: DataConfig,
+    sets: Sets,
+    extractors: Extractors,
+    args: argparse.Namespace,
+    where: str,
+) -> dict[str, Any]:
+    """Everything that the figures depend on, as plain values."""
+    side = config.crop_size
+    how = {"short": "short side", "square": "both sides", "none": "not resized"}[config.resize]
+    resized = f"{how} to {config.load_size}" if config.resize != "none" else how
+    return {
+        "program": f"cyclestyle {__version__}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {
+            "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
+            "pillow": PIL.__version__,
+        },
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "model": {
+            "path": str(model.path),
+            "sha256": hashlib.sha256(model.path.read_bytes()).hexdigest(),
+            "step": model.step,
+            "names": model.config.data.names,
+            "seed": model.config.seed,
+        },
+        "computed_on": where,
+        "data": {
+            "root": str(config.root),
+            "split": args.split,
+            "counts": {domain: len(pictures) for domain, pictures in sets.real.items()},
+            "floor_counts": {domain: len(pictures) for domain, pictures in sets.floor.items()},
+            "size": f"{resized} (Pillow, bicubic, antialiased), the middle {side}x{side}",
+            "paired": args.paired,
+            "left_out": sets.problems,
+        },
+        "seed": args.seed,
+        "rounds": args.rounds,
+        "random_features": "9 random 3x3 convolutions, seed 0, normalised on drawn pictures",
+        "inception": _about(extractors.inception),
+    }  # fmt: skip
+
+
+def _about(inception: InceptionFeatures | None) -> dict[str, Any] | None:
+    if inception is None:
+        return None
+    published = inception.hash.startswith(WEIGHTS.removesuffix(".pth").rpartition("-")[2])
+    return {
+        "sha256": inception.hash,
+        "published": published,
+        "resize": "TensorFlow 1 bilinear to 299, by torch-fidelity",
+    }
+
+
+def run_folder_of(model: TrainedModel) -> Path | None:
+    """The folder of the run that a model lies in, if it does."""
+    folder = model.path.resolve().parent
+    return folder.parent if folder.name == "checkpoints" else None
+
+
+def default_out(model: TrainedModel, split: str) -> Path:
+    """A folder for the result that does not exist yet: in the run, or, for a model elsewhere, in `evaluation`."""
+    run = run_folder_of(model)
+    where = model.path.parents[1] / "evaluation" if run else Path("evaluation") / model.path.stem
+    number, path = 1, where / f"{split}_step_{model.step:08d}"
+    while path.exists():
+        number += 1
+        path = where / f"{split}_step_{model.step:08d}-{number}"
+    return path
+
+
+def metrics_of(model: TrainedModel) -> list[dict[str, Any]]:
+    """The entries of the run's metrics.jsonl, if the model lies in a run."""
+    run = run_folder_of(model)
+    path = run / "metrics.jsonl" if run else None
+    return whole_lines(path) if path is not None and path.exists() else []
