@@ -1,0 +1,213 @@
+"""Finds copies of one picture: the same pixels, or rescaled, recompressed, cropped a little, mirrored, brightened, grey.
+
+Two stages. Descriptors of low frequencies, of which those of slight crops and of the mirror image are compared with those
+of whole pictures, leave a few candidates; these are laid over each other as well as they can be, and their gradients
+compared. Gradients do not know brightness, and comparing them block by block tells a common frame from a common picture.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+THUMB = 96
+_FREQUENCIES = 10
+_INTERVALS = [(0.0, 1.0), (0.05, 0.95), (0.0, 0.95), (0.05, 1.0), (0.0, 0.9), (0.1, 1.0), (0.1, 0.9)]  # of a side
+_WINDOWS = [(x, y) for x in _INTERVALS for y in _INTERVALS]
+_LIKELY = 0.75  # of descriptors: copies reach 0.89, one pair in 2000 of unrelated landscapes this
+_NEAREST = 16  # candidates of a picture, so that a set of pictures that are all alike ends, too
+_COARSE, _FINE = 32, 48  # pixels of the side at which two pictures are compared
+_PROMISING = (0.4, 0.6)  # likeness before and after a first alignment: copies reach 0.57 and 0.9
+LIKENESS = 0.8  # of gradients, from -1 to 1: copies reach 0.93, unrelated landscapes 0.7
+_BLOCKWISE = 0.75  # the same of the middling block: copies reach 0.87
+_BLOCKS = 6
+_FAINT = 0.75  # grey levels from pixel to pixel in a block below which there is nothing to compare
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two copies, by their numbers; `likeness` is 1 for the same pixels."""
+
+    first: int
+    second: int
+    likeness: float = 1.0
+    mirrored: bool = False
+
+    @property
+    def exact(self) -> bool:
+        return self.likeness == 1
+
+
+def thumbnail(picture: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) -> its luminance, squeezed to uint8 (96, 96)."""
+    return np.asarray(Image.fromarray(picture).convert("L").resize((THUMB, THUMB), Image.Resampling.BILINEAR))
+
+
+def find_pairs(digests: Sequence[str], thumbs: np.ndarray) -> list[Pair]:
+    """All pairs of copies among pictures; memory grows with their number, not with its square.
+
+    Args:
+        digests: one for each picture, equal where all pixels are.
+        thumbs: uint8 (N, 96, 96) of `thumbnail`.
+
+    Returns:
+        pairs with first < second, in order.
+    """
+    same = defaultdict(list)
+    for number, digest in enumerate(digests):
+        same[digest].append(number)
+    pairs = [Pair(*two) for numbers in same.values() for two in combinations(numbers, 2)]
+    several = list(same.values())
+    for near in _near_pairs(thumbs[[numbers[0] for numbers in several]]):
+        for one, other in product(several[near.first], several[near.second]):
+            pairs.append(Pair(min(one, other), max(one, other), near.likeness, near.mirrored))
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
+
+
+def groups(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
+    """The numbers 0 to count - 1 in groups that pairs hold together, most of them alone; all in order."""
+    group = {number: [number] for number in range(count)}
+    for pair in pairs:
+        one, other = group[pair.first], group[pair.second]
+        if one is not other:
+            one += other
+            group.update(dict.fromkeys(other, one))
+    return sorted(sorted(numbers) for numbers in {id(numbers): numbers for numbers in group.values()}.values())
+
+
+def _near_pairs(thumbs: np.ndarray) -> list[Pair]:
+    images = [Image.fromarray(thumb) for thumb in thumbs]
+    found = {}
+    for first, second in tqdm(_candidates(thumbs), "comparing", unit="pair", disable=None, leave=False):
+        pair = _compare(images, thumbs, first, second)
+        if pair:
+            found[pair.first, pair.second] = pair
+    return list(found.values())
+
+
+def _candidates(thumbs: np.ndarray) -> list[tuple[int, int]]:
+    """(larger, smaller) numbers of pictures of which the smaller may show the larger, or all of it but a margin."""
+    whole = _descriptors(thumbs, _INTERVALS[0], _INTERVALS[0])
+    targets = np.concatenate([whole, whole * _mirror()]).T
+    candidates = set()
+    step = 64
+    for start in tqdm(range(0, len(thumbs), step), "searching copies", unit="block", disable=None, leave=False):
+        block = thumbs[start : start + step]
+        likeness = np.full((len(block), targets.shape[1]), -1, np.float32)
+        for window in _WINDOWS:
+            np.maximum(likeness, _descriptors(block, *window) @ targets, out=likeness)
+        likeness = likeness.reshape(len(block), 2, -1).max(1)
+        likeness[np.arange(len(block)), start + np.arange(len(block))] = -1
+        nearest = np.argsort(-likeness, axis=1)[:, :_NEAREST]
+        for row, column in zip(*np.nonzero(np.take_along_axis(likeness, nearest, 1) > _LIKELY), strict=True):
+            candidates.add((start + int(row), int(nearest[row, column])))
+    return sorted(pair for pair in candidates if pair[0] < pair[1] or pair[::-1] not in candidates)
+
+
+def _descriptors(thumbs: np.ndarray, x: tuple[float, float], y: tuple[float, float]) -> np.ndarray:
+    """float32 (N, 100) of length 1: the lowest frequencies of a window, which is given as fractions of the sides."""
+    halves = thumbs.reshape(len(thumbs), THUMB // 2, 2, THUMB // 2, 2).mean((2, 4), dtype=np.float32)
+    found = np.einsum("ay,nyx,bx->nab", _cosines(y), halves, _cosines(x), optimize=True)
+    frequency = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES])
+    found *= np.where(frequency < _FREQUENCIES, frequency, 0)  # pictures have less of the higher ones: evens it out
+    flat = found.reshape(len(thumbs), -1)
+    normalised: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    return normalised
+
+
+def _cosines(interval: tuple[float, float]) -> np.ndarray:
+    """float32 (frequencies, THUMB / 2): the cosine transform of a part of a row."""
+    low, high = interval
+    edges = np.linspace(0, 1, THUMB // 2 + 1)
+    inside = np.clip(np.minimum(edges[1:], high) - np.maximum(edges[:-1], low), 0, None)
+    place = ((edges[1:] + edges[:-1]) / 2 - low) / (high - low)
+    return (np.cos(np.pi * np.arange(_FREQUENCIES)[:, None] * place) * inside).astype(np.float32)
+
+
+def _mirror() -> np.ndarray:
+    """float32 (100,) of signs: mirrored, a picture's odd frequencies change theirs."""
+    return np.tile((-1.0) ** np.arange(_FREQUENCIES), _FREQUENCIES).astype(np.float32)
+
+
+def _compare(images: list[Image.Image], thumbs: np.ndarray, first: int, second: int) -> Pair | None:
+    windows = np.concatenate([_descriptors(thumbs[first : first + 1], *window) for window in _WINDOWS])
+    whole = _descriptors(thumbs[second : second + 1], _INTERVALS[0], _INTERVALS[0])
+    likeness = windows @ np.concatenate([whole, whole * _mirror()]).T
+    best, mirrored = np.unravel_index(likeness.argmax(), likeness.shape)
+    one, other = images[first], images[second]
+    if mirrored:
+        other = ImageOps.mirror(other)
+    (left, right), (top, bottom) = _WINDOWS[best]
+    score, box = _align(one, other, (left, top, right, bottom))
+    if score < _PROMISING[1]:
+        return None
+    overall, middling = _likeness(*_overlap(one, other, box, _FINE))
+    if overall < LIKENESS or middling < _BLOCKWISE:
+        return None
+    return Pair(min(first, second), max(first, second), min(overall, 0.999), bool(mirrored))
+
+
+def _align(one: Image.Image, other: Image.Image, box: Box) -> tuple[float, Box]:
+    """Move the edges of the part of `one` that `other` shows until both are most alike, in smaller and smaller steps."""
+
+    def score(box: Box) -> float:
+        return _likeness(*_overlap(one, other, box, _COARSE))[0]
+
+    best = score(box)
+    if best < _PROMISING[0]:
+        return best, box
+    for step in (0.04, 0.02, 0.01, 0.005):
+        improving = True
+        while improving:
+            improving = False
+            for edges in ((0,), (1,), (2,), (3,), (0, 2), (1, 3)):
+                for way in (step, -step):
+                    moved = list(box)
+                    for edge in edges:
+                        moved[edge] += way
+                    tried = (moved[0], moved[1], moved[2], moved[3])
+                    if _common(tried) > 0.7 and (new := score(tried)) > best + 1e-4:
+                        best, box, improving = new, tried, True
+        if best < _PROMISING[1]:
+            break
+    return best, box
+
+
+def _common(box: Box) -> float:
+    """How much of each side of the first picture the second shows; the lesser of both sides."""
+    return min(min(box[i + 2], 1) - max(box[i], 0) for i in (0, 1))
+
+
+def _overlap(one: Image.Image, other: Image.Image, box: Box, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """What both show, each float32 (size, size); `box` is where in the first the second lies, and may reach beyond it."""
+    inside = [max(box[0], 0), max(box[1], 0), min(box[2], 1), min(box[3], 1)]
+    within = [(inside[i] - box[i % 2]) / (box[i % 2 + 2] - box[i % 2]) for i in range(4)]
+    parts = []
+    for image, part in ((one, inside), (other, within)):
+        edges = (part[0] * THUMB, part[1] * THUMB, min(part[2], 1) * THUMB, min(part[3], 1) * THUMB)
+        parts.append(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=edges), np.float32))
+    return parts[0], parts[1]
+
+
+def _likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
+    """Correlation of the gradients of two (n, n) pictures: of all, and of the middling block of those with any detail."""
+    steps = [np.stack([np.diff(p[:-1], axis=1), np.diff(p[:, :-1], axis=0)]) for p in (one, other)]
+    size = len(one) // _BLOCKS * _BLOCKS
+    first, second = (np.pad(s, ((0, 0), (0, 1), (0, 1)))[:, :size, :size] for s in steps)
+
+    def by_block(values: np.ndarray) -> np.ndarray:
+        edge = size // _BLOCKS
+        return values.sum(0).reshape(_BLOCKS, edge, _BLOCKS, edge).sum((1, 3))
+
+    both, own, others = by_block(first * second), by_block(first**2), by_block(second**2)
+    overall = float(both.sum() / max(np.sqrt(own.sum() * others.sum()), 1e-6))
+    detailed = np.maximum(own, others) > (_FAINT * size / _BLOCKS) ** 2
+    if detailed.sum() < 3:
+        return overall, -1.0
+    return overall, float(np.median((both / np.maximum(np.sqrt(own * others), 1e-6))[detailed]))
