@@ -1,8 +1,8 @@
-"""Finds copies of one picture: the same pixels, or rescaled, recompressed, cropped a little, mirrored, brightened, grey.
+"""Finds copies of one picture: same pixels, or rescaled, recompressed, cropped a little, mirrored, brightened, grey.
 
-Two stages. Descriptors of low frequencies, of which those of slight crops and of the mirror image are compared with those
-of whole pictures, leave a few candidates; these are laid over each other as well as they can be, and their gradients
-compared. Gradients do not know brightness, and comparing them block by block tells a common frame from a common picture.
+Two stages. Descriptors of low frequencies, those of slight crops of one picture beside those of the whole other and its
+mirror image, leave a few candidates; these are laid over each other as well as they can be, and their gradients are
+compared. Gradients do not know brightness, and block by block they tell a common frame from a common picture.
 """
 
 from collections import defaultdict
@@ -17,8 +17,7 @@ from tqdm import tqdm
 THUMB = 96
 _FREQUENCIES = 10
 _INTERVALS = [(0.0, 1.0), (0.05, 0.95), (0.0, 0.95), (0.05, 1.0), (0.0, 0.9), (0.1, 1.0), (0.1, 0.9)]  # of a side
-_WINDOWS = [(x, y) for x in _INTERVALS for y in _INTERVALS]
-_LIKELY = 0.75  # of descriptors: copies reach 0.89, one pair in 2000 of unrelated landscapes this
+_LIKELY = 0.72  # of descriptors: copies reach 0.89, one in a thousand pairs of unrelated landscapes this
 _NEAREST = 16  # candidates of a picture, so that a set of pictures that are all alike ends, too
 _COARSE, _FINE = 32, 48  # pixels of the side at which two pictures are compared
 _PROMISING = (0.4, 0.6)  # likeness before and after a first alignment: copies reach 0.57 and 0.9
@@ -83,41 +82,41 @@ def groups(count: int, pairs: Sequence[Pair]) -> list[list[int]]:
 
 def _near_pairs(thumbs: np.ndarray) -> list[Pair]:
     images = [Image.fromarray(thumb) for thumb in thumbs]
-    found = {}
-    for first, second in tqdm(_candidates(thumbs), "comparing", unit="pair", disable=None, leave=False):
-        pair = _compare(images, thumbs, first, second)
-        if pair:
-            found[pair.first, pair.second] = pair
-    return list(found.values())
+    bar = tqdm(_candidates(thumbs), "comparing", unit="pair", disable=None, leave=False)
+    return [found for pair in bar if (found := _compare(images, thumbs, pair))]
 
 
 def _candidates(thumbs: np.ndarray) -> list[tuple[int, int]]:
-    """(larger, smaller) numbers of pictures of which the smaller may show the larger, or all of it but a margin."""
-    whole = _descriptors(thumbs, _INTERVALS[0], _INTERVALS[0])
+    """Pairs of numbers of pictures one of which may show what the other shows, or all of it but a margin."""
+    whole = _descriptors(thumbs)[0]
     targets = np.concatenate([whole, whole * _mirror()]).T
     candidates = set()
     step = 64
     for start in tqdm(range(0, len(thumbs), step), "searching copies", unit="block", disable=None, leave=False):
         block = thumbs[start : start + step]
         likeness = np.full((len(block), targets.shape[1]), -1, np.float32)
-        for window in _WINDOWS:
-            np.maximum(likeness, _descriptors(block, *window) @ targets, out=likeness)
+        for window in _descriptors(block, _INTERVALS):
+            np.maximum(likeness, window @ targets, out=likeness)
         likeness = likeness.reshape(len(block), 2, -1).max(1)
         likeness[np.arange(len(block)), start + np.arange(len(block))] = -1
-        nearest = np.argsort(-likeness, axis=1)[:, :_NEAREST]
-        for row, column in zip(*np.nonzero(np.take_along_axis(likeness, nearest, 1) > _LIKELY), strict=True):
-            candidates.add((start + int(row), int(nearest[row, column])))
-    return sorted(pair for pair in candidates if pair[0] < pair[1] or pair[::-1] not in candidates)
+        for row in np.flatnonzero(likeness.max(1) > _LIKELY).tolist():
+            nearest = np.argsort(-likeness[row], kind="stable")[:_NEAREST]
+            candidates |= {
+                (min(start + row, n), max(start + row, n)) for n in nearest[likeness[row, nearest] > _LIKELY].tolist()
+            }
+    return sorted(candidates)
 
 
-def _descriptors(thumbs: np.ndarray, x: tuple[float, float], y: tuple[float, float]) -> np.ndarray:
-    """float32 (N, 100) of length 1: the lowest frequencies of a window, which is given as fractions of the sides."""
-    halves = thumbs.reshape(len(thumbs), THUMB // 2, 2, THUMB // 2, 2).mean((2, 4), dtype=np.float32)
-    found = np.einsum("ay,nyx,bx->nab", _cosines(y), halves, _cosines(x), optimize=True)
+def _descriptors(thumbs: np.ndarray, intervals: list[tuple[float, float]] = _INTERVALS[:1]) -> np.ndarray:
+    """float32 (windows, N, 100) of length 1: the lowest frequencies of all windows that the intervals make."""
+    count, many = len(thumbs), len(intervals)
+    halves = thumbs.reshape(count, THUMB // 2, 2, THUMB // 2, 2).mean((2, 4), dtype=np.float32)
+    cosines = np.concatenate([_cosines(interval) for interval in intervals])
+    found = (cosines @ halves @ cosines.T).reshape(count, many, _FREQUENCIES, many, _FREQUENCIES)
     frequency = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES])
-    found *= np.where(frequency < _FREQUENCIES, frequency, 0)  # pictures have less of the higher ones: evens it out
-    flat = found.reshape(len(thumbs), -1)
-    normalised: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+    weights = np.where(frequency < _FREQUENCIES, frequency, 0).astype(np.float32)  # pictures have less of the high ones
+    flat = (found.transpose(1, 3, 0, 2, 4) * weights).reshape(many * many, count, -1)
+    normalised: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-6)
     return normalised
 
 
@@ -135,29 +134,31 @@ def _mirror() -> np.ndarray:
     return np.tile((-1.0) ** np.arange(_FREQUENCIES), _FREQUENCIES).astype(np.float32)
 
 
-def _compare(images: list[Image.Image], thumbs: np.ndarray, first: int, second: int) -> Pair | None:
-    windows = np.concatenate([_descriptors(thumbs[first : first + 1], *window) for window in _WINDOWS])
-    whole = _descriptors(thumbs[second : second + 1], _INTERVALS[0], _INTERVALS[0])
-    likeness = windows @ np.concatenate([whole, whole * _mirror()]).T
-    best, mirrored = np.unravel_index(likeness.argmax(), likeness.shape)
-    one, other = images[first], images[second]
+def _compare(images: list[Image.Image], thumbs: np.ndarray, pair: tuple[int, int]) -> Pair | None:
+    both = thumbs[list(pair)]
+    windows, (whole,) = _descriptors(both, _INTERVALS), _descriptors(both)
+    targets = np.stack([whole, whole * _mirror()])[:, ::-1]  # each picture's windows meet the other picture
+    likeness = np.einsum("wnd,mnd->wmn", windows, targets)
+    window, mirrored, larger = (int(i) for i in np.unravel_index(likeness.argmax(), likeness.shape))
+    one, other = images[pair[larger]], images[pair[1 - larger]]
     if mirrored:
         other = ImageOps.mirror(other)
-    (left, right), (top, bottom) = _WINDOWS[best]
+    (top, bottom), (left, right) = (_INTERVALS[i] for i in divmod(window, len(_INTERVALS)))
     score, box = _align(one, other, (left, top, right, bottom))
     if score < _PROMISING[1]:
         return None
-    overall, middling = _likeness(*_overlap(one, other, box, _FINE))
-    if overall < LIKENESS or middling < _BLOCKWISE:
+    gradients = _gradients(one, other, box, _FINE)
+    overall = _correlation(*gradients)
+    if overall < LIKENESS or _blockwise(*gradients) < _BLOCKWISE:
         return None
-    return Pair(min(first, second), max(first, second), min(overall, 0.999), bool(mirrored))
+    return Pair(*pair, min(overall, 0.999), bool(mirrored))
 
 
 def _align(one: Image.Image, other: Image.Image, box: Box) -> tuple[float, Box]:
-    """Move the edges of the part of `one` that `other` shows until both are most alike, in smaller and smaller steps."""
+    """Move the edges of the part of `one` that `other` shows until both are most alike, in ever smaller steps."""
 
     def score(box: Box) -> float:
-        return _likeness(*_overlap(one, other, box, _COARSE))[0]
+        return _correlation(*_gradients(one, other, box, _COARSE))
 
     best = score(box)
     if best < _PROMISING[0]:
@@ -184,30 +185,36 @@ def _common(box: Box) -> float:
     return min(min(box[i + 2], 1) - max(box[i], 0) for i in (0, 1))
 
 
-def _overlap(one: Image.Image, other: Image.Image, box: Box, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What both show, each float32 (size, size); `box` is where in the first the second lies, and may reach beyond it."""
+def _gradients(one: Image.Image, other: Image.Image, box: Box, size: int) -> list[np.ndarray]:
+    """Of what both show, each float32 (2, size, size), to the right and down.
+
+    Args:
+        box: where in the first the second lies; may reach beyond it.
+    """
     inside = [max(box[0], 0), max(box[1], 0), min(box[2], 1), min(box[3], 1)]
     within = [(inside[i] - box[i % 2]) / (box[i % 2 + 2] - box[i % 2]) for i in range(4)]
-    parts = []
+    found = []
     for image, part in ((one, inside), (other, within)):
         edges = (part[0] * THUMB, part[1] * THUMB, min(part[2], 1) * THUMB, min(part[3], 1) * THUMB)
-        parts.append(np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=edges), np.float32))
-    return parts[0], parts[1]
+        seen = np.asarray(image.resize((size + 1, size + 1), Image.Resampling.BILINEAR, box=edges), np.float32)
+        corner = seen[:-1, :-1]
+        found.append(np.array([seen[:-1, 1:] - corner, seen[1:, :-1] - corner]))
+    return found
 
 
-def _likeness(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
-    """Correlation of the gradients of two (n, n) pictures: of all, and of the middling block of those with any detail."""
-    steps = [np.stack([np.diff(p[:-1], axis=1), np.diff(p[:, :-1], axis=0)]) for p in (one, other)]
-    size = len(one) // _BLOCKS * _BLOCKS
-    first, second = (np.pad(s, ((0, 0), (0, 1), (0, 1)))[:, :size, :size] for s in steps)
+def _correlation(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.vdot(one, other) / max(np.sqrt(np.vdot(one, one) * np.vdot(other, other)), 1e-6))
 
-    def by_block(values: np.ndarray) -> np.ndarray:
-        edge = size // _BLOCKS
+
+def _blockwise(one: np.ndarray, other: np.ndarray) -> float:
+    """Correlation of two (2, n, n) gradients in the middling block of those with any detail; -1 if there are few."""
+    edge = one.shape[1] // _BLOCKS
+
+    def sums(values: np.ndarray) -> np.ndarray:
         return values.sum(0).reshape(_BLOCKS, edge, _BLOCKS, edge).sum((1, 3))
 
-    both, own, others = by_block(first * second), by_block(first**2), by_block(second**2)
-    overall = float(both.sum() / max(np.sqrt(own.sum() * others.sum()), 1e-6))
-    detailed = np.maximum(own, others) > (_FAINT * size / _BLOCKS) ** 2
+    both, own, others = sums(one * other), sums(one**2), sums(other**2)
+    detailed = np.maximum(own, others) > (_FAINT * edge) ** 2
     if detailed.sum() < 3:
-        return overall, -1.0
-    return overall, float(np.median((both / np.maximum(np.sqrt(own * others), 1e-6))[detailed]))
+        return -1.0
+    return float(np.median((both / np.maximum(np.sqrt(own * others), 1e-6))[detailed]))
