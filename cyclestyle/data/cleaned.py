@@ -129,11 +129,17 @@ def _targets(collection: Collection, pictures: Iterable[Picture]) -> list[tuple[
         if not _as_it_is(picture, collection.limits.load_size) and name.suffix.lower() not in _LOSSY:
             name = name.with_suffix(".png")
         stem, number = name.stem, 2
-        while taken & {str(target).casefold() for target in (targets := _pieces(name, picture.aspect))}:
-            name, number = name.with_stem(f"{stem}-{number}"), number + 1  # a.gif beside a.png
-        taken |= {str(target).casefold() for target in targets}
+        targets = _pieces(name, picture.aspect)
+        while taken.intersection(map(_folded, targets)):  # a.gif beside a.png
+            targets = _pieces(name.with_stem(f"{stem}-{number}"), picture.aspect)
+            number += 1
+        taken.update(map(_folded, targets))
         found.append((picture, targets))
     return found
+
+
+def _folded(name: Path) -> str:
+    return str(name).casefold()  # some file systems do not tell A from a
 
 
 def _pieces(name: Path, aspect: float) -> list[Path]:

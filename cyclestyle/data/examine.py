@@ -88,7 +88,7 @@ def examine(path: Path, load_size: int) -> Picture | Broken:
     )  # fmt: skip
 
 
-def examine_all(paths: Sequence[Path], load_size: int) -> list[Picture | Broken]:
+def examine_all(paths: Sequence[Path], load_size: int = 286) -> list[Picture | Broken]:
     """`examine` in threads, in order, with a bar; decoding and resizing leave Python's lock."""
     with ThreadPoolExecutor(THREADS) as pool:
         try:
