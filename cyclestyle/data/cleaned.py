@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclestyle.data.examine import THREADS, Picture
-from cyclestyle.data.findings import FLAT, LONG, Collection, sort_pairs
+from cyclestyle.data.findings import FLAT, LONG, Collection, sort_pairs, spare_copies
 from cyclestyle.errors import UserError
 from cyclestyle.files import new_folder
 from cyclestyle.images import read_image, resize_image, write_image
@@ -36,8 +36,8 @@ class Plan:
 def plan_copy(collection: Collection) -> Plan:
     """Decide what to leave out, and the names of the rest.
 
-    Of copies in one domain that of test stays, then that of val, then the largest, then the first by name. Of pictures
-    in both domains none stays in training, as nothing tells where it belongs.
+    Of copies in one domain one stays (`spare_copies`); of pictures in both domains none stays in training, as nothing
+    tells where it belongs.
 
     Raises:
         UserError: a domain would be left with fewer than two pictures, or lose most because they are small.
@@ -93,32 +93,13 @@ def write_copy(plan: Plan, load_size: int, out: Path) -> int:
 
 
 def _drop_copies(collection: Collection, reasons: dict[int, str]) -> None:
-    """Add to `reasons` the pictures that have a copy which stays."""
-    kinds = sort_pairs(collection)
-    folders = [collection.folder(picture) for picture in collection.pictures]
-    for pair in kinds.get("across", []):
+    """Add to `reasons` the pictures that stand in both domains, or of which a copy stays."""
+    for pair in sort_pairs(collection).get("across", []):
         for number in (pair.first, pair.second):
-            if folders[number].startswith("train"):
+            if collection.folder(collection.pictures[number]).startswith("train"):
                 reasons.setdefault(number, "in both domains")
-    copies: dict[int, list[tuple[int, str]]] = defaultdict(list)
-    for kind, reason in (("leak", "copies of held-out pictures"), ("duplicate", "duplicates")):
-        for pair in kinds.get(kind, []):
-            copies[pair.first].append((pair.second, reason))
-            copies[pair.second].append((pair.first, reason))
-
-    def rank(number: int) -> tuple[int, int, int]:
-        picture = collection.pictures[number]
-        split = ("test", "val", "train").index(folders[number][:-1])
-        return split, -picture.width * picture.height, number
-
-    stays: set[int] = set()
-    for number in sorted(copies, key=rank):
-        if number not in reasons:
-            found = [reason for other, reason in copies[number] if other in stays]
-            if found:
-                reasons[number] = found[0]
-            else:
-                stays.add(number)
+    for number, pair in spare_copies(collection, set(reasons)).items():
+        reasons[number] = "duplicates" if collection.kind(pair) == "duplicate" else "copies of held-out pictures"
 
 
 def _targets(collection: Collection, pictures: Iterable[Picture]) -> list[tuple[Picture, list[Path]]]:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cyclestyle.commands import Parser, run_command
+from cyclestyle.commands import Parser, printable, run_command
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write, refuse_used_folder
 
@@ -68,17 +68,17 @@ def _main(argv: list[str] | None) -> int:
     collection = collect(args.root, Limits(args.load_size, args.crop_size, args.min_size))
     findings = list_findings(collection)
     spoilt = any(finding.level == "must" for finding in findings)
-    print(_report(collection, findings, None if args.all else SHOWN))
+    print(printable(_report(collection, findings, None if args.all else SHOWN)))
     plan = plan_copy(collection) if args.fix else None
     if args.json:
         with atomic_write(args.json) as file:
             file.write(_json(collection, findings, plan).encode())
     if plan is None:
         if findings:
-            print(f"\nA cleaned copy: {parser.prog} {shlex.quote(_shown(args.root))} --fix NEW_FOLDER")
+            print(printable(f"\nA cleaned copy: {parser.prog} {shlex.quote(str(args.root))} --fix NEW_FOLDER"))
         return int(spoilt)
     count = write_copy(plan, args.load_size, args.fix)
-    print("\n" + _summary(plan, count, args.fix, None if args.all else SHOWN))
+    print(printable("\n" + _summary(plan, count, args.fix, None if args.all else SHOWN)))
     return 0
 
 
@@ -87,9 +87,9 @@ def _check_paths(root: Path, fix: Path | None, json_file: Path | None) -> None:
         raise UserError(f"{root}: there is no such folder; name the one that holds trainA and trainB")
     folders = [split + domain for split in ("train", "test", "val") for domain in "AB"]
     if not any((root / name).is_dir() for name in folders):
-        there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())[:8]) or "no folders"
+        there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())[:8]) or "none"
         raise UserError(
-            f"{root}: has neither trainA nor trainB, but {there}; "
+            f"{root}: holds neither trainA nor trainB (its folders: {there}); "
             "make them from two folders: python -m cyclestyle.data.split FOLDER_A FOLDER_B -o NEW_FOLDER"
         )
     if fix:
@@ -137,12 +137,12 @@ def _overview(collection: "Collection") -> str:
     table = [("", "A", "B", "")] + [(name, a, b, unit) for (name, unit), a, b in zip(rows, *columns, strict=True)]
     width = max(len(cell) for row in table for cell in row[1:3])
     text = [f"  {n:10}  {a:{width}}  {b:{width}}  {unit}".rstrip() for n, a, b, unit in table]
-    return "\n".join([f"{_shown(collection.root)}: {counts}", "", *text])
+    return "\n".join([f"{collection.root}: {counts}", "", *text])
 
 
 def _items(finding: "Finding", most: int | None) -> list[str]:
     shown = finding.items[:most]
-    names = [" = ".join(map(_shown, files)) for files, _ in shown]
+    names = [" = ".join(files) for files, _ in shown]
     width = min(60, max(map(len, names), default=0))
     lines = [f"{name:{width}}  {remark}" for name, (_, remark) in zip(names, shown, strict=True)]
     rest = len(finding.items) - len(shown)
@@ -150,7 +150,7 @@ def _items(finding: "Finding", most: int | None) -> list[str]:
 
 
 def _summary(plan: "Plan", count: int, out: Path, most: int | None) -> str:
-    lines = [f"Written into {_shown(out)}: {count} pictures"]
+    lines = [f"Written into {out}: {count} pictures"]
     pieces = count - len(plan.kept)
     if pieces:
         lines[0] += f" ({pieces} more than were kept, as long ones were cut)"
@@ -158,11 +158,11 @@ def _summary(plan: "Plan", count: int, out: Path, most: int | None) -> str:
     lines.append(f"Left out: {left_out}" if left_out else "Nothing was left out.")
     for reason, names in plan.left_out.items():
         rest = f" and {len(names) - most} more" if most is not None and len(names) > most else ""
-        listed = ", ".join(map(_shown, names[:most])) + rest
+        listed = ", ".join(names[:most]) + rest
         lines.append(
             textwrap.fill(f"{len(names)} {reason}: {listed}", 100, initial_indent="  ", subsequent_indent="    ")
         )
-    lines.append(f"Next: python train.py --config YOUR_CONFIG data.root={shlex.quote(_shown(out))}")
+    lines.append(f"Next: python train.py --config YOUR_CONFIG data.root={shlex.quote(str(out))}")
     return "\n".join(lines)
 
 
@@ -184,11 +184,6 @@ def _json(collection: "Collection", findings: "list[Finding]", plan: "Plan | Non
     if plan:
         found["left_out"] = plan.left_out
     return json.dumps(found, indent=1) + "\n"
-
-
-def _shown(name: object) -> str:
-    """A name that can be printed, whatever its bytes are."""
-    return os.fsencode(str(name)).decode(errors="replace")
 
 
 if __name__ == "__main__":

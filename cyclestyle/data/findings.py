@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
@@ -20,6 +20,14 @@ FEW = 100
 HARSH = 60  # JPEG quality below which blocks show
 
 Level = Literal["must", "should", "note"]
+
+
+_ACROSS: list[tuple[str, Level, str, str]] = [
+    ("across", "must", "IN BOTH DOMAINS",
+     "remove each from the domain it does not belong to: it teaches that nothing is to be changed"),
+    ("paired", "note", "PAIRED: one picture in A and one in B show the same",
+     "nothing, if pairs are meant; training does not use that they are pairs"),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,11 @@ class Collection:
         """The pictures of folders whose names end so: trainA, or A for all of the domain."""
         return [p for p in self.pictures if self.folder(p).endswith(folders)]
 
+    def kind(self, pair: Pair) -> str:
+        """Where the two are: across (domains), leak (train, val and test of one), duplicate (one folder)."""
+        one, other = (self.folder(self.pictures[number]) for number in (pair.first, pair.second))
+        return "duplicate" if one == other else "leak" if one[-1] == other[-1] else "across"
+
 
 def collect(root: Path, limits: Limits) -> Collection:
     """Examine all pictures below the folders of a set that there are, and search for copies."""
@@ -91,14 +104,42 @@ def sort_pairs(collection: Collection) -> dict[str, list[Pair]]:
     """Pairs by what they are: leak, across (domains), paired (so many across that they are meant), duplicate."""
     kinds: dict[str, list[Pair]] = defaultdict(list)
     for pair in collection.pairs:
-        one, other = (collection.folder(collection.pictures[i]) for i in (pair.first, pair.second))
-        kind = "duplicate" if one == other else "leak" if one[-1] == other[-1] else "across"
-        kinds[kind].append(pair)
+        kinds[collection.kind(pair)].append(pair)
     across = kinds["across"]
     smaller = min(len(collection.of("A")), len(collection.of("B")))
     if not any(pair.exact for pair in across) and len({p.first for p in across}) > max(5, smaller / 10):
         kinds["paired"] = kinds.pop("across")
     return kinds
+
+
+def spare_copies(collection: Collection, gone: set[int]) -> dict[int, Pair]:
+    """Pictures that can go, as a copy stays in their domain: that of test, then val, then the largest, then the first.
+
+    Args:
+        gone: numbers of pictures that do not count, as they go anyway.
+
+    Returns:
+        by the number of the picture that can go, itself (`first`) and the copy that stays.
+    """
+    copies: dict[int, list[Pair]] = defaultdict(list)
+    for pair in collection.pairs:
+        if collection.kind(pair) != "across":
+            copies[pair.first].append(pair)
+            copies[pair.second].append(replace(pair, first=pair.second, second=pair.first))
+
+    def rank(number: int) -> tuple[int, int, int]:
+        picture = collection.pictures[number]
+        return -_RANK[collection.folder(picture)[:-1]], -picture.width * picture.height, number
+
+    stays: set[int] = set()
+    spare: dict[int, Pair] = {}
+    for number in sorted(copies.keys() - gone, key=rank):
+        found = [pair for pair in copies[number] if pair.second in stays]
+        if found:
+            spare[number] = found[0]
+        else:
+            stays.add(number)
+    return dict(sorted(spare.items()))
 
 
 def _plural(count: int, what: str = "picture") -> str:
@@ -130,19 +171,17 @@ def _copies(collection: Collection) -> Iterator[Finding]:
                 f"remove the copies from {other}: a test with pictures that training saw tells nothing",
                 [_pair(collection, pair) for pair in leaks],
             )  # fmt: skip
-    texts: list[tuple[str, Level, str, str]] = [
-        ("across", "must", "IN BOTH DOMAINS: {}",
-         "remove each from the domain it does not belong to: it teaches that nothing is to be changed"),
-        ("duplicate", "should", "DUPLICATES: {} within a folder",
-         "keep one of each, the largest: a picture that stands there twice is learned twice as much"),
-        ("paired", "note", "PAIRED: {} of one picture in A and one in B that show the same",
-         "nothing, if pairs are meant; training does not use that they are pairs"),
-    ]  # fmt: skip
-    for kind, level, title, advice in texts:
-        pairs = kinds.get(kind, [])
-        if pairs:
-            items = [_pair(collection, pair) for pair in pairs]
-            yield Finding(kind, level, title.format(_plural(len(pairs), "pair")), advice, items)
+    for kind, level, title, advice in _ACROSS:
+        items = [_pair(collection, pair) for pair in kinds.get(kind, [])]
+        if items:
+            yield Finding(kind, level, f"{title}: {_plural(len(items), 'pair')}", advice, items)
+    same = [pair for pair in spare_copies(collection, set()).values() if collection.kind(pair) == "duplicate"]
+    if same:
+        yield Finding(
+            "duplicate", "should", f"DUPLICATES: {_plural(len(same))} that stand in the same folder already",
+            "remove the first of each line, which is not the larger: what stands there twice is learned twice as much",
+            [_pair(collection, pair) for pair in same],
+        )  # fmt: skip
 
 
 def _leaks(held_out: str, other: str) -> bool:
@@ -284,9 +323,16 @@ def _numbers(collection: Collection) -> Iterator[Finding]:
                 "few", "should", f"FEW: {_plural(count)} in {name}",
                 f"find more: under {FEW} are learned by heart; a few hundred are good",
             )  # fmt: skip
-    held_out = [split for split in ("test", "val") if all(collection.folders.get(split + d) for d in "AB")]
-    if not held_out and not any(f.kind == "no-pictures" for f in _files(collection)):
+    held_out = [f"{split}{domain}" for split in ("test", "val") for domain in "AB"]
+    there = [name for name in held_out if collection.folders.get(name)]
+    if not there and not any(f.kind == "no-pictures" for f in _files(collection)):
         yield Finding(
             "no-test", "should", "NO TEST: no testA and testB, nor valA and valB",
             f"hold some out: python -m cyclestyle.data.split {collection.root} -o NEW_FOLDER --test 10%",
         )  # fmt: skip
+    for name in there:
+        other = name[:-1] + {"A": "B", "B": "A"}[name[-1]]
+        if other not in there:
+            yield Finding(
+                "no-test", "should", f"NO {other}, but {name}", "hold pictures out of both domains, or of none"
+            )

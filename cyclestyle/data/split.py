@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cyclestyle.commands import Parser, run_command
+from cyclestyle.commands import Parser, printable, run_command
 from cyclestyle.errors import UserError
 from cyclestyle.files import new_folder, refuse_used_folder
 
@@ -23,7 +23,7 @@ class Parts:
     broken: list[str]
 
 
-def wanted_count(text: str, total: int) -> int:
+def wanted_count(option: str, text: str, total: int) -> int:
     """'50' or '10%' of `total` pictures, rounded; a percentage over 0 is at least one picture.
 
     Raises:
@@ -33,13 +33,17 @@ def wanted_count(text: str, total: int) -> int:
     try:
         value = float(number) if text.endswith("%") else int(number)
     except ValueError:
-        raise UserError(f"'{text}': must be a number of pictures such as 50, or a percentage such as 10%") from None
+        raise UserError(
+            f"{option} {text}: must be a number of pictures such as 50, or a percentage such as 10%"
+        ) from None
     if not 0 <= value < float("inf"):
-        raise UserError(f"'{text}': must not be less than 0" if value < 0 else f"'{text}': must be a number")
+        raise UserError(
+            f"{option} {text}: must not be less than 0" if value < 0 else f"{option} {text}: must be a number"
+        )
     if not text.endswith("%"):
         return int(value)
     if value > 100:
-        raise UserError(f"'{text}': is over 100 %; give a percentage of all pictures, such as 10%")
+        raise UserError(f"{option} {text}: is over 100 %; give a percentage of all pictures, such as 10%")
     return max(round(total * value / 100), int(value > 0))
 
 
@@ -110,8 +114,8 @@ def _main(argv: list[str] | None) -> int:
     sources = _sources(args.sources)
     for source in sources:
         refuse_used_folder(args.out, source)
-    for text in (args.test, args.val):
-        wanted_count(text, 100)
+    for option in ("test", "val"):
+        wanted_count(f"--{option}", getattr(args, option), 100)
     from cyclestyle.images import find_images
 
     files = [find_images(source) for source in sources]
@@ -123,7 +127,7 @@ def _main(argv: list[str] | None) -> int:
         for source, paths in zip(sources, files, strict=True)
     ]
     _write(sources, parts, args.out, args.link)
-    print(_told(sources, parts, args.out))
+    print(printable(_told(sources, parts, args.out)))
     return 0
 
 
@@ -149,7 +153,7 @@ def _sources(given: list[Path]) -> list[Path]:
         given = [root / "trainA", root / "trainB"]
         for folder in given:
             if not folder.is_dir():
-                raise UserError(f"{folder}: this folder is missing; name two folders, that of A and that of B")
+                raise UserError(f"{root}: has no {folder.name}; name two folders, that of A and that of B")
     one, other = (folder.resolve() for folder in given)
     if one.is_relative_to(other) or other.is_relative_to(one):
         raise UserError(f"{given[0]} and {given[1]}: must be two folders, neither inside the other")
@@ -168,7 +172,7 @@ def _check_names(source: Path, paths: list[Path]) -> None:
 
 
 def _counts(source: Path, total: int, test: str, val: str) -> dict[str, int]:
-    counts = {"test": wanted_count(test, total), "val": wanted_count(val, total)}
+    counts = {"test": wanted_count("--test", test, total), "val": wanted_count("--val", val, total)}
     if sum(counts.values()) > total - 2:
         raise UserError(
             f"{source}: {counts['test']} for test and {counts['val']} for val of {total} pictures leave fewer than 2 "
@@ -230,7 +234,7 @@ def _told(sources: list[Path], parts: list[Parts], out: Path) -> str:
     if broken:
         lines += [f"left out, as they cannot be read: {len(broken)}", *(f"  {line}" for line in broken)]
     lines.append(f"Next: python -m cyclestyle.data.doctor {shlex.quote(str(out))}")
-    return os.fsencode("\n".join(lines)).decode(errors="replace")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
