@@ -17,6 +17,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.files import new_folder
 from cyclestyle.images import read_image, resize_image, write_image
 
+MENDED = {"unreadable", "leak", "across", "duplicate", "tiny", "small", "flat", "long", "large"}  # kinds of findings
 _LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
@@ -67,7 +68,11 @@ def plan_copy(collection: Collection) -> Plan:
     for domain in ("trainA", "trainB"):
         count = sum(collection.folder(p) == domain for p in kept)
         if count < 2:
-            raise UserError(f"{collection.root / domain}: {count} good pictures are left; a domain needs at least 2")
+            why = ", ".join(f"{len(names)} {reason}" for reason, names in left_out.items())
+            raise UserError(
+                f"{collection.root / domain}: {count} good picture{'' if count == 1 else 's'} would be left, and a "
+                f"domain needs at least 2; left out would be, in all folders: {why or 'none'}"
+            )
     return Plan(_targets(collection, kept), dict(left_out))
 
 

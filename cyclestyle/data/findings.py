@@ -1,5 +1,6 @@
 """What is wrong with a collection, how grave it is, and what to do about it."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -178,8 +179,8 @@ def _copies(collection: Collection) -> Iterator[Finding]:
     same = [pair for pair in spare_copies(collection, set()).values() if collection.kind(pair) == "duplicate"]
     if same:
         yield Finding(
-            "duplicate", "should", f"DUPLICATES: {_plural(len(same))} that stand in the same folder already",
-            "remove the first of each line, which is not the larger: what stands there twice is learned twice as much",
+            "duplicate", "should", f"DUPLICATES: {_plural(len(same))} that their folder holds already",
+            "remove the first of each line, which is not the larger one: what stands there twice is learned twice",
             [_pair(collection, pair) for pair in same],
         )  # fmt: skip
 
@@ -216,9 +217,7 @@ def _shapes(collection: Collection) -> Iterator[Finding]:
     if small:
         yield Finding(
             "small", "should", f"SMALL: {_plural(len(small))} with a side under {limits.crop_size} pixels",
-            "fetch larger ones, or leave them out: enlarged they are blurred, and blur would be learned; "
-            "if most are small, train smaller with data.load_size and data.crop_size, and give "
-            "--load-size and --crop-size here", small,
+            _about_small(collection, len(small)), small,
         )  # fmt: skip
     flat = pick(lambda p: p.short >= limits.min_size and p.contrast < FLAT)
     if flat:
@@ -248,6 +247,18 @@ def _shapes(collection: Collection) -> Iterator[Finding]:
                 "look whether they belong there",
                 [([collection.name(p.path)], f"{p.width}x{p.height}") for p in odd],
             )  # fmt: skip
+
+
+def _about_small(collection: Collection, count: int) -> str:
+    blurred = "enlarged they are blurred, and blur would be learned"
+    if count <= len(collection.pictures) / 2:
+        return f"fetch larger ones, or leave them out: {blurred}"
+    limits, usual = collection.limits, int(median(p.short for p in collection.pictures))
+    crop_size = max(8, usual * limits.crop_size // limits.load_size // 4 * 4)
+    return (
+        f"{blurred}; as most are small, train smaller with data.load_size={usual} data.crop_size={crop_size}, and tell "
+        f"the doctor so: --load-size {usual} --crop-size {crop_size}"
+    )
 
 
 def _tones(collection: Collection) -> Iterator[Finding]:
@@ -328,7 +339,7 @@ def _numbers(collection: Collection) -> Iterator[Finding]:
     if not there and not any(f.kind == "no-pictures" for f in _files(collection)):
         yield Finding(
             "no-test", "should", "NO TEST: no testA and testB, nor valA and valB",
-            f"hold some out: python -m cyclestyle.data.split {collection.root} -o NEW_FOLDER --test 10%",
+            f"hold some out: python -m cyclestyle.data.split {shlex.quote(str(collection.root))} -o NEW_FOLDER",
         )  # fmt: skip
     for name in there:
         other = name[:-1] + {"A": "B", "B": "A"}[name[-1]]
