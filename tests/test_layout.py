@@ -85,6 +85,17 @@ def loaded_by(code: str) -> set[str]:
     return set(out.stdout.split())
 
 
+@pytest.mark.parametrize("name", ["doctor", "split"])
+def test_help_of_the_commands_about_data_imports_no_numpy(name: str) -> None:
+    code = f"""
+import contextlib, io
+from cyclestyle.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["{name}", "--help"])
+"""
+    assert not {"torch", "numpy"} & loaded_by(code)
+
+
 def test_help_and_mistakes_in_a_configuration_do_not_import_torch() -> None:
     code = """
 import contextlib, io

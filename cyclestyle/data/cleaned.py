@@ -104,7 +104,7 @@ def _drop_copies(collection: Collection, reasons: dict[int, str]) -> None:
             if collection.folder(collection.pictures[number]).startswith("train"):
                 reasons.setdefault(number, "in both domains")
     for number, pair in spare_copies(collection, set(reasons)).items():
-        reasons[number] = "duplicates" if collection.kind(pair) == "duplicate" else "copies of held-out pictures"
+        reasons[number] = f"with a copy in {'its folder' if collection.kind(pair) == 'duplicate' else 'test or val'}"
 
 
 def _targets(collection: Collection, pictures: Iterable[Picture]) -> list[tuple[Picture, list[Path]]]:

@@ -22,9 +22,10 @@ _NEAREST = 16  # candidates of a picture, so that a set of pictures that are all
 _COARSE, _FINE = 32, 48  # pixels of the side at which two pictures are compared
 _PROMISING = (0.4, 0.6)  # likeness before and after a first alignment: copies reach 0.57 and 0.9
 LIKENESS = 0.8  # of gradients, from -1 to 1: copies reach 0.93, unrelated landscapes 0.7
-_BLOCKWISE = 0.75  # the same of the middling block: copies reach 0.87
+_BLOCKWISE = 0.6  # the same in blocks, of which 30 % may be worse: copies reach 0.72, landscapes in equal frames 0.43
+_WORSE = 30
 _BLOCKS = 6
-_FAINT = 0.75  # grey levels from pixel to pixel in a block below which there is nothing to compare
+_FAINT, _PLAIN = 0.75, 3.0  # grey levels from pixel to pixel in a block: both need the first, or one the second
 
 Box = tuple[float, float, float, float]
 
@@ -115,7 +116,7 @@ def _descriptors(thumbs: np.ndarray, intervals: list[tuple[float, float]] = _INT
     found = (cosines @ halves @ cosines.T).reshape(count, many, _FREQUENCIES, many, _FREQUENCIES)
     frequency = np.hypot(*np.mgrid[:_FREQUENCIES, :_FREQUENCIES])
     weights = np.where(frequency < _FREQUENCIES, frequency, 0).astype(np.float32)  # pictures have less of the high ones
-    flat = (found.transpose(1, 3, 0, 2, 4) * weights).reshape(many * many, count, -1)
+    flat = (found.transpose(1, 3, 0, 2, 4) * weights).reshape(many * many, count, _FREQUENCIES**2)
     normalised: np.ndarray = flat / np.maximum(np.linalg.norm(flat, axis=2, keepdims=True), 1e-6)
     return normalised
 
@@ -207,14 +208,15 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _blockwise(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of two (2, n, n) gradients in the middling block of those with any detail; -1 if there are few."""
+    """Correlation of two (2, n, n) gradients that all but 30 % of the blocks with detail reach; -1 if these are few."""
     edge = one.shape[1] // _BLOCKS
 
     def sums(values: np.ndarray) -> np.ndarray:
         return values.sum(0).reshape(_BLOCKS, edge, _BLOCKS, edge).sum((1, 3))
 
     both, own, others = sums(one * other), sums(one**2), sums(other**2)
-    detailed = np.maximum(own, others) > (_FAINT * edge) ** 2
+    less, more = np.minimum(own, others) / edge**2, np.maximum(own, others) / edge**2
+    detailed = (less > _FAINT**2) | (more > _PLAIN**2)  # brightened paper may have lost what was faint
     if detailed.sum() < 3:
         return -1.0
-    return float(np.median((both / np.maximum(np.sqrt(own * others), 1e-6))[detailed]))
+    return float(np.percentile((both / np.maximum(np.sqrt(own * others), 1e-6))[detailed], _WORSE))
