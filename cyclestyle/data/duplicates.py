@@ -21,9 +21,9 @@ _LIKELY = 0.72  # of descriptors: copies reach 0.89, one in a thousand pairs of 
 _NEAREST = 16  # candidates of a picture, so that a set of pictures that are all alike ends, too
 _COARSE, _FINE = 32, 48  # pixels of the side at which two pictures are compared
 _PROMISING = (0.4, 0.6)  # likeness before and after a first alignment: copies reach 0.57 and 0.9
-LIKENESS = 0.8  # of gradients, from -1 to 1: copies reach 0.93, unrelated landscapes 0.7
-_BLOCKWISE = 0.6  # the same in blocks, of which 30 % may be worse: copies reach 0.72, landscapes in equal frames 0.43
-_WORSE = 30
+LIKENESS = 0.8  # of gradients, from -1 to 1: copies reach 0.86, unrelated landscapes 0.7, in equal frames 0.92
+_BLOCKWISE = 0.6  # the same in blocks, of which 30 % may be worse: copies reach 0.72, landscapes in frames 0.47
+_WORSE = 30  # per cent
 _BLOCKS = 6
 _FAINT, _PLAIN = 0.75, 3.0  # grey levels from pixel to pixel in a block: both need the first, or one the second
 
@@ -208,7 +208,7 @@ def _correlation(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _blockwise(one: np.ndarray, other: np.ndarray) -> float:
-    """Correlation of two (2, n, n) gradients that all but 30 % of the blocks with detail reach; -1 if these are few."""
+    """Correlation of two (2, n, n) gradients that most of the blocks with detail reach; -1 if there are few such."""
     edge = one.shape[1] // _BLOCKS
 
     def sums(values: np.ndarray) -> np.ndarray:
