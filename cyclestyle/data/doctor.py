@@ -74,7 +74,7 @@ def _main(argv: list[str] | None) -> int:
         with atomic_write(args.json) as file:
             file.write(_json(collection, findings, plan).encode())
     if plan is None:
-        if findings:
+        if any(finding.kind in MENDED for finding in findings):
             print(printable(f"\nA cleaned copy: {parser.prog} {shlex.quote(str(args.root))} --fix NEW_FOLDER"))
         return int(spoilt)
     count = write_copy(plan, args.load_size, args.fix)
