@@ -11,6 +11,8 @@ COMMANDS = {
     "translate": ("cyclestyle.translate.__main__", "translate pictures with a trained model"),
     "evaluate": ("cyclestyle.evaluate.__main__", "measure a trained model"),
     "synthetic": ("cyclestyle.data.synthetic", "draw a set of landscapes to train on"),
+    "doctor": ("cyclestyle.data.doctor", "find what is wrong with a set of pictures, and clean it"),
+    "split": ("cyclestyle.data.split", "hold test pictures out of two folders"),
     "demo": ("cyclestyle.demo", "draw, train, translate and compare, in a few minutes"),
 }
 

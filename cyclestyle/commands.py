@@ -1,6 +1,7 @@
 """What all commands share: their names, how a user's mistake is told, and which exit status it gives."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,11 @@ class Parser(argparse.ArgumentParser):
         if name and not nearest(word, flags):
             return f"options of a configuration have no dashes: {name}={value or 'VALUE'}"
         return choices(word, flags)
+
+
+def printable(text: str) -> str:
+    """The text as any terminal takes it, also where bytes of file names are not text."""
+    return os.fsencode(text).decode(errors="replace")
 
 
 def run_command(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:

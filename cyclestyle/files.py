@@ -1,12 +1,16 @@
-"""Files that are written whole or not at all."""
+"""Files and folders that are written whole or not at all."""
 
+import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from cyclestyle.errors import UserError
 
 
 def _read_umask() -> int:
@@ -59,3 +63,41 @@ def whole_lines(metrics: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict) and "step" in record:
             lines.append(record)
     return lines
+
+
+def refuse_used_folder(path: Path, *sources: Path) -> None:
+    """See that `path` can be a new folder.
+
+    Raises:
+        UserError: it exists and is not empty, or lies inside one of the sources.
+    """
+    if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"{path}: exists already and is not empty; choose another folder, nothing is overwritten")
+    for source in sources:
+        if path.resolve().is_relative_to(source.resolve()):
+            raise UserError(f"{path}: lies inside {source}; choose a folder outside, sources are left as they are")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill, beside `path`, that takes its place only when the block ends without an error.
+
+    If the process is killed, what it wrote stays in a folder whose name has `.partial-` in it.
+
+    Raises:
+        UserError: the disk is full; what was written is removed.
+    """
+    target = path.resolve()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f"{target.name}.partial-"))
+    try:
+        partial.chmod(0o777 & ~_UMASK)
+        yield partial
+        os.rename(partial, target)  # refused if somebody has put something there
+    except BaseException as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(
+                f"{path}: the disk is full; free some space and try again, nothing was left there"
+            ) from None
+        raise

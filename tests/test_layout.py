@@ -34,7 +34,7 @@ LAYERS = [
     {"losses", "metrics"},
     {"cyclegan"},
     {"training", "translate"},
-    {"train", "demo", "__main__"},
+    {"train", "evaluate", "demo", "__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 LONGER = {("cyclestyle/training/loop.py", "train"): 100}
@@ -83,6 +83,17 @@ def loaded_by(code: str) -> set[str]:
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     return set(out.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["doctor", "split"])
+def test_help_of_the_commands_about_data_imports_no_numpy(name: str) -> None:
+    code = f"""
+import contextlib, io
+from cyclestyle.__main__ import main
+with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
+    main(["{name}", "--help"])
+"""
+    assert not {"torch", "numpy"} & loaded_by(code)
 
 
 def test_help_and_mistakes_in_a_configuration_do_not_import_torch() -> None:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from tqdm import tqdm
 
 from cyclestyle.commands import Parser, run_command
-from cyclestyle.errors import UserError
+from cyclestyle.files import refuse_used_folder
 
 Array = np.ndarray
 FINER = 2  # scenes are drawn this many times larger, then reduced, which smooths edges
@@ -138,8 +138,7 @@ def write_set(out: Path, count: int, size: int, seed: int, test_count: int) -> N
     Raises:
         UserError: `out` exists and is not empty.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: exists already and is not empty; choose another folder, nothing is overwritten")
+    refuse_used_folder(out)
     jobs = [
         (out / folder / f"{i:04d}.png", draw, [seed, part, i])
         for folder, draw, part, number in (

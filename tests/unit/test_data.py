@@ -11,9 +11,9 @@ from PIL import Image
 
 from cyclestyle.config import ConfigError, DataConfig
 from cyclestyle.data import unpaired
+from cyclestyle.data.held_out import held_out
 from cyclestyle.data.layout import DataError
 from cyclestyle.data.loader import batches
-from cyclestyle.data.held_out import held_out
 from cyclestyle.data.unpaired import UnpairedData, list_pictures
 
 
