@@ -1,7 +1,8 @@
 """Checkpoints: written whole or not at all, read without running code, and they describe themselves.
 
 In the folder `checkpoints` of a run lie `step_NNNNNNNN.pt` (everything that training needs to go on), `latest.pt` (the
-newest of them) and `latest.safetensors` (the two generators alone, with their description).
+newest of them) and `latest.safetensors` (the two generators alone, with their description); `best.pt` and
+`best.safetensors` hold the generators that measured best.
 """
 
 import json
@@ -81,6 +82,22 @@ def finish_save(path: Path, config: Config, state: dict[str, Any], keep_last: in
             old.unlink(missing_ok=True)
     with _named(path.with_name("latest.safetensors")):
         _save_generators(path.with_name("latest.safetensors"), config, state)
+
+
+def save_best(folder: Path, config: Config, state: dict[str, Any]) -> None:
+    """Keep the generators of `state` as `best.pt` and `best.safetensors`.
+
+    Raises:
+        CheckpointError: a file could not be written; the earlier ones are untouched.
+    """
+    path = folder / "best.pt"
+    kept = {key: state[key] for key in ("step", "generators", "best")}
+    with _named(path):
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **kept}, file)
+    with _named(path.with_suffix(".safetensors")):
+        _save_generators(path.with_suffix(".safetensors"), config, state)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:

@@ -193,6 +193,14 @@ class TrainConfig(Section):
     )
     save_every_steps: int = Field(2000, ge=1, description="steps between checkpoints")
     keep_last: int = Field(2, ge=1, description="how many checkpoints are kept")
+    early_stop: int | None = Field(
+        None, ge=1, description="end the run after so many measurements that were no better than the best"
+    )
+    retries: int = Field(
+        3,
+        ge=0,
+        description="how often a run that diverges goes back to its last checkpoint and halves the rate",
+    )
     init_from: str | None = Field(None, description="start with the generators of this run folder or model file")
 
     @field_validator("decay_steps")
@@ -215,6 +223,13 @@ class ReportConfig(Section):
     log_every_steps: int = Field(50, ge=1, description="steps between entries; each entry is the mean since the last")
     sample_every_steps: int = Field(500, ge=1, description="steps between grids of translated test pictures")
     sample_count: int = Field(4, ge=1, le=64, description="test pictures a direction in a grid")
+    evaluate_every_steps: int = Field(
+        1000, ge=0, description="steps between measurements on val (else test) pictures (0: none)"
+    )
+    evaluate_count: int = Field(32, ge=4, description="pictures a domain that are measured, at most")
+    best_by: Literal["score", "kid_random", "swd", "edge_f", "structure", "cycle_l1"] = Field(
+        "score", description="what makes checkpoints/best.pt; score is the mean excess of kid_random and swd"
+    )
 
 
 class Config(Section):

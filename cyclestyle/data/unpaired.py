@@ -42,6 +42,7 @@ class UnpairedData:
     Attributes:
         paths: the usable files of A and of B.
         skipped: a line for each unusable file (`on_bad_file: skip`).
+        retries: of the run, to be set; others give other samples.
 
     Raises:
         DataError: a folder is missing or has too few pictures, or files are bad; every bad one is listed.
@@ -49,7 +50,7 @@ class UnpairedData:
     """
 
     def __init__(self, config: DataConfig, seed: int) -> None:
-        self.config, self._seed = config, seed
+        self.config, self._seed, self.retries = config, seed, 0
         self._cache = _Cache(config.cache_mb * 2**20)
         self._pipelines = [
             Pipeline(steps, config, f"data.augment.{domain}")
@@ -78,8 +79,8 @@ class UnpairedData:
         pair = []
         for domain, (paths, pipeline) in enumerate(zip(self.paths, self._pipelines, strict=True)):
             around, index = divmod(number, len(paths))
-            path = paths[_order(self._seed, domain, around, len(paths))[index]]
-            key = np.random.SeedSequence([self._seed, domain, number]).generate_state(1)[0]
+            path = paths[_order((self._seed, domain, around, *retry_key(self.retries)), len(paths))[index]]
+            key = np.random.SeedSequence([self._seed, domain, number, *retry_key(self.retries)]).generate_state(1)[0]
             pair.append(pipeline(self._read(path, "AB"[domain]), int(key)))
         return pair[0], pair[1]
 
@@ -147,6 +148,11 @@ def fitted(picture: np.ndarray, config: DataConfig, domain: str) -> np.ndarray:
     return prepare_image(resize_image(picture, config.load_size, config.resize), config, domain)
 
 
+def retry_key(retries: int) -> list[int]:
+    """What a run that went back adds to the keys of its random numbers, so that they are others."""
+    return [retries] if retries else []
+
+
 @lru_cache(maxsize=8)
-def _order(seed: int, domain: int, around: int, count: int) -> np.ndarray:
-    return np.random.default_rng([seed, domain, around]).permutation(count)
+def _order(key: tuple[int, ...], count: int) -> np.ndarray:
+    return np.random.default_rng(key).permutation(count)

@@ -24,6 +24,8 @@ MEANS = {
     "edge_f": Meaning("edges kept, F-score", "higher"),
     "structure": Meaning("structure kept, SSIM's term", "higher"),
     "correlation": Meaning("luminance, correlation to source", "negative: inverted"),
+    "change": Meaning("change, L1 of 1", "near 0: nothing is translated"),
+    "droplets": Meaning("droplets a picture", "lower"),
     "cycle_l1": Meaning("cycle error, L1 of 255", "lower"),
     "cycle_psnr": Meaning("cycle, PSNR in dB", "higher"),
     "cycle_ssim": Meaning("cycle, SSIM", "higher"),

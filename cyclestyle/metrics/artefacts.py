@@ -1,7 +1,10 @@
 """What generators add that no picture has: the checkerboard of strided layers, and droplets."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from cyclestyle.metrics.filters import blur, gaussian
 
 BLOCK = 32
 
@@ -28,3 +31,27 @@ def lattice_energy(pictures: Tensor) -> Tensor:
     two = torch.stack([found[:, 0, 2], found[:, 2, 0], found[:, 2, 2]], 1).mean(1)
     four = (found.sum((1, 2)) - found[:, 0, 0] - 3 * two) / 12
     return torch.stack([two, four], 1)
+
+
+def droplets(pictures: Tensor, source: Tensor) -> Tensor:
+    """Spots of the darkest or brightest where the source has none: an artefact of instance norm (arXiv:1912.04958, 2).
+
+    A spot is a peak of the difference between a narrow and a wide blur (1/64 and 1/16 of the side), of 0.8 and more in
+    some channel, around which the source stays below 0.3.
+
+    Args:
+        pictures, source: (B, 3, H, W) in [-1, 1].
+
+    Returns:
+        (B,), their number.
+    """
+    side = min(pictures.shape[2:])
+    reach = max(1, round(side / 16))
+    ours, theirs = (_spot_contrast(x.float(), side) for x in (pictures, source))
+    peaks = (ours == F.max_pool2d(ours, 2 * reach + 1, 1, reach)) & (ours >= 0.8)
+    return (peaks & (F.max_pool2d(theirs, 2 * reach + 1, 1, reach) < 0.3)).sum((1, 2, 3)).float()
+
+
+def _spot_contrast(x: Tensor, side: int) -> Tensor:
+    narrow, wide = (blur(x, gaussian(side / n, max(1, round(2.5 * side / n)))) for n in (64, 16))
+    return (narrow - wide).abs().amax(1, keepdim=True)

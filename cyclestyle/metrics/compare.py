@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from cyclestyle.images import to_tensor
 from cyclestyle.metrics import paired
-from cyclestyle.metrics.artefacts import lattice_energy
+from cyclestyle.metrics.artefacts import droplets, lattice_energy
 from cyclestyle.metrics.descriptors import RandomFeatures, directions, pyramid_patches, to_lab
 from cyclestyle.metrics.distances import Interval, fid, interval, kid, resamplings, wasserstein, witness
 from cyclestyle.metrics.inception import InceptionFeatures
@@ -188,7 +189,8 @@ def pairs(fake: Described, source: Described, rec: Described | None = None) -> d
     """What each translation keeps of its source, and how well each reconstruction gives it back; (N,) by name.
 
     Returns:
-        edge_f, structure and correlation of the translation, and cycle_l1 (0 to 255), cycle_psnr (dB), cycle_ssim.
+        edge_f, structure and correlation of the translation, its change (L1, 0 to 1) and number of droplets; and
+        cycle_l1 (0 to 255), cycle_psnr (dB), cycle_ssim.
     """
     found: dict[str, list[Tensor]] = {}
 
@@ -199,6 +201,8 @@ def pairs(fake: Described, source: Described, rec: Described | None = None) -> d
         add("edge_f", paired.edge_f_score(x, y))
         add("structure", paired.structure(x, y))
         add("correlation", paired.correlation(x, y))
+        add("change", (x - y).abs().mean((1, 2, 3)) / 2)
+        add("droplets", droplets(x, y))
     for x, y in zip(rec.tensors(), source.tensors(), strict=True) if rec else ():
         add("cycle_l1", 127.5 * (x - y).abs().mean((1, 2, 3)))
         add("cycle_psnr", 10 * torch.log10(4 / (x - y).square().mean((1, 2, 3)).clamp(min=4e-10)))
@@ -215,3 +219,9 @@ def checkerboard(x: Described) -> dict[str, np.ndarray]:
 def nearness(x: Described, real: Described, source: Described) -> np.ndarray:
     """How much nearer each picture is to `real` than to `source` by random features (the witness of `kid`), (N,)."""
     return (witness(x.random, real.random) - witness(x.random, source.random)).cpu().numpy()
+
+
+def diversity(x: Described) -> float:
+    """How much pictures differ from one another: the standard deviation among 16x16 thumbnails, 0 to 1."""
+    small = torch.cat([F.adaptive_avg_pool2d(part, 16) for part in x.tensors()])
+    return float(small.std(0).mean()) / 2

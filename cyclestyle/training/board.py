@@ -19,7 +19,7 @@ from cyclestyle.training.samples import sample_paths
 
 log = logging.getLogger("cyclestyle")
 
-# The page "Custom scalars": the story of a run in six charts.
+# The page "Custom scalars": the story of a run in eight charts.
 STORY = {
     "at a glance": {
         "adversarial: both generators": ["Multiline", [r"^loss/adversarial_(ab|ba)$"]],
@@ -33,6 +33,11 @@ STORY = {
             "Multiline",
             [r"^score/disc_b_(real|fake)$"],
         ],
+        "distance to real pictures (0: as near as real ones, 1: no nearer than untranslated)": [
+            "Multiline",
+            [r"^quality/(score|kid_random_(ab|ba)|swd_(ab|ba))$"],
+        ],
+        "content kept": ["Multiline", [r"^quality/(edge_f|structure)_(ab|ba)$"]],
         "learning rate": ["Multiline", [r"^train/learning_rate$"]],
     }
 }
@@ -50,7 +55,7 @@ class Board:
         self._path: Path | None = None
         self._records: RecordWriter | None = None
         self._failing = False
-        self._draw()
+        self.draw()
 
     def numbers(self, record: dict[str, Any]) -> None:
         """Add an entry of metrics.jsonl, where it stands already."""
@@ -75,10 +80,11 @@ class Board:
             return True
         if not self._failing:
             log.warning("%s was deleted; drawing it again from metrics.jsonl and samples/", self._folder)
-        self._draw()
+        self.draw()
         return False
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Begin anew, with everything that metrics.jsonl and samples/ hold."""
         self._try(self._draw_all)
 
     def _draw_all(self) -> None:
@@ -97,8 +103,12 @@ class Board:
             self._add_picture(path)
 
     def _add_numbers(self, record: dict[str, Any]) -> None:
-        values = [Summary.Value(tag=n, simple_value=v) for n, v in record.items() if n not in ("step", "time")]
+        told = {name: value for name, value in record.items() if name not in ("step", "time")}
+        values = [Summary.Value(tag=n, simple_value=v) for n, v in told.items() if not isinstance(v, str)]
         self._add(Summary(value=values), record["step"], record["time"])
+        for name, sentence in told.items():
+            if isinstance(sentence, str):
+                self._add(summary.text(name, sentence), record["step"], record["time"])
 
     def _add_picture(self, path: Path) -> None:
         source, target = self._names if path.stem.endswith("AtoB") else self._names[::-1]

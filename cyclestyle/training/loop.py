@@ -3,14 +3,13 @@
 import contextlib
 import itertools
 import logging
-import math
 import os
 import resource
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -22,12 +21,14 @@ from tqdm import tqdm
 from cyclestyle.checkpoint import CheckpointError, read_model, save_checkpoint
 from cyclestyle.config import Config, ConfigError
 from cyclestyle.cyclegan import CycleGAN
-from cyclestyle.data.loader import batches
+from cyclestyle.data.loader import Batch, batches
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import check_compiler, pick_device, pick_precision
 from cyclestyle.errors import UserError
 from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.memory import check_memory, out_of_memory_told
+from cyclestyle.training.quality import Quality, describe_best, evaluate, out_of_patience
+from cyclestyle.training.recovery import go_back, what_diverged
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
@@ -68,36 +69,24 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             keep_freed_memory(plenty)
         state = TrainState(config, device, dtype)
         data = UnpairedData(config.data, config.seed)
-        samples = Samples(config)
+        samples, quality = Samples(config), Quality(config, device)
 
         # A new run, or the old one where it stood.
-        saved = folder.read_state(config) if resume else None
-        if saved is not None:
-            state.load_state_dict(saved)
-        elif config.train.init_from:
-            _start_from(config.train.init_from, config, state)
-        state.pictures = data.fingerprint()
-        if saved is not None and saved.get("pictures", state.pictures) != state.pictures:
-            folder.notes.append("the training pictures are others than at the checkpoint; going on with those of now")
-        total = total_steps(config.train, data.epoch_length(), state.step, state.samples)
-        if state.step > total:
-            option = _length_option(config)
-            raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
+        total = _stand(config, state, data, folder, resume)
         folder.write_config(config)
         stack.enter_context(logging_to(run_dir / "log.txt"))
         report = stack.enter_context(contextlib.closing(Report(run_dir, config, state.step)))
-        folder.notes += samples.problems
+        folder.notes += samples.problems + quality.problems
         stopped = stack.enter_context(_stop_signals())
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
-        loader = batches(data, state.samples, config.train.batch_size, config.data.workers, device.type == "cuda")
-        stack.enter_context(contextlib.closing(loader))
+        loader, train_step = _loader(data, state, config), TrainStep(state, config.loss, dtype, config.train.compile)
+        stack.callback(lambda: loader.close())
+        next_save = _next(state.step, config.train.save_every_steps)
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
         save = partial(_save, folder, config, state, report, stopped)
-        next_save = _next(state.step, config.train.save_every_steps)
-        train_step = TrainStep(state, config.loss, dtype, config.train.compile)
 
-        while state.step < total and not stopped:
+        while state.step < total and not stopped and not out_of_patience(config, state):
             state.begin_step(rate_factor(config.train, data.epoch_length(), state.step, total))
             try:
                 real_a, real_b = (batch.to(device, non_blocking=True) for batch in next(loader))
@@ -109,23 +98,62 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 state.finish_step(train_step(real_a, real_b))
             bar.update()
 
-            # Tell, show, keep.
+            # Tell, measure, show, keep; or go back.
             last = state.step == total
-            if state.step % config.report.log_every_steps == 0 or last:
-                _log_numbers(report, state, state.step / total, run_dir)
-            if state.step % config.report.sample_every_steps == 0 or last:
+            due = _due(config, state.step, data.epoch_length(), state.step >= next_save, last)
+            if any(due.values()) and what_diverged(state):
+                loader.close()
+                go_back(folder, config, state, device, dtype)
+                report.go_back(state.step)
+                loader, train_step = _loader(data, state, config), TrainStep(state, config.loss, dtype)
+                next_save = _next(state.step, config.train.save_every_steps)
+                bar.reset(total)
+                bar.update(state.step)
+                continue
+            if due["log"]:
+                _log_numbers(report, state, state.step / total)
+            if due["evaluate"] and quality.split:
+                evaluate(state, quality, report, folder.checkpoints, config, dtype)
+            if due["sample"]:
                 report.pictures(state.step, samples.draw(state.best_generators, state.model.stride, dtype))
-            if state.step >= next_save or last:
+            if due["save"]:
                 next_save = save(must=last)
 
         bar.close()  # its last state stays above the lines that follow
-        if stopped and state.step < total:
+        if state.step < total:
             save(must=True)
+        if stopped and state.step < total:
             go_on = f"python train.py --run-dir {shlex.quote(str(run_dir))} --resume"
             log.info("stopped at step %d of %d and saved; go on: %s", state.step, total, go_on)
             return 128 + stopped[0]
-        log.info("complete: %d steps; use it: %s", state.step, _how_to_use(run_dir, config))
+        ended = "complete" if state.step == total else "stopped early"
+        log.info("%s: %d steps; %s", ended, state.step, describe_best(config, state))
+        log.info("use it: %s", _how_to_use(run_dir, config))
         return 0
+
+
+def _stand(config: Config, state: TrainState, data: UnpairedData, folder: RunFolder, resume: bool) -> int:
+    """Bring `state` to where the run stands; returns the number of steps of the whole run."""
+    saved = folder.read_state(config) if resume else None
+    if saved is not None:
+        state.load_state_dict(saved)
+    elif config.train.init_from:
+        _start_from(config.train.init_from, config, state)
+    state.pictures = data.fingerprint()
+    if saved is not None and saved.get("pictures", state.pictures) != state.pictures:
+        folder.notes.append("the training pictures are others than at the checkpoint; going on with those of now")
+    total = total_steps(config.train, data.epoch_length(), state.step, state.samples)
+    if state.step > total:
+        option = _length_option(config)
+        raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
+    return total
+
+
+def _loader(data: UnpairedData, state: TrainState, config: Config) -> Generator[Batch, None, None]:
+    """Batches from where the run stands."""
+    data.retries = state.retries
+    on_gpu = next(state.model.parameters()).is_cuda
+    return batches(data, state.samples, config.train.batch_size, config.data.workers, pin=on_gpu)
 
 
 def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, total: int, where: str) -> None:
@@ -189,18 +217,25 @@ def _next(step: int, every: int) -> int:
     return step - step % every + every
 
 
-def _log_numbers(report: Report, state: TrainState, share: float, run_dir: Path) -> None:
-    """One entry; a loss that is no number ends the run before it can spoil a checkpoint."""
+def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[str, bool]:
+    """What follows on a step; the first measurement comes within the first epoch."""
+    every = config.report.evaluate_every_steps
+    first = max(1, min(every, epoch // config.train.batch_size))
+    return {
+        "log": step % config.report.log_every_steps == 0 or last,
+        "evaluate": bool(every) and (step % every == 0 or step == first or last),
+        "sample": step % config.report.sample_every_steps == 0 or last,
+        "save": save or last,
+    }
+
+
+def _log_numbers(report: Report, state: TrainState, share: float) -> None:
+    """One entry."""
     means, steps, seconds = state.take_means()
-    bad = [name for name, value in means.items() if not math.isfinite(value)]
-    if bad:
-        raise UserError(
-            f"{', '.join(bad)} is no longer a finite number near step {state.step}; the checkpoints in {run_dir} are "
-            "from before. Resume with a lower train.lr, or with train.precision=fp32"
-        )
     pace = steps * state.batch_size / seconds
     values = {"learning_rate": state.rate, "pictures_per_second": pace, "memory_gib": _memory_gib(state)}
     report.numbers(state.step, means | {f"train/{name}": value for name, value in values.items()})
+    report.warnings(state.step, state.watch.look_at_losses(means))
     left = tqdm.format_interval(state.seconds * (1 / share - 1))
     losses = "  ".join(f"{n.removeprefix('loss/')} {v:.3f}" for n, v in means.items() if n.startswith("loss/"))
     log.debug("step %d (%.0f %%)  %s  %.2f pictures/s  %s left", state.step, 100 * share, losses, pace, left)
@@ -227,11 +262,9 @@ def _save(
 
     The numbers of its steps are written before it, so that none is missing when the run goes on from there.
     """
-    if not state.is_finite():
-        raise UserError(
-            f"a weight is no longer a finite number at step {state.step}; the checkpoints in {folder.checkpoints} are "
-            "from before. Resume with a lower train.lr, or with train.precision=fp32"
-        )
+    if bad := what_diverged(state):
+        log.error("%s has diverged: step %d is not saved, earlier checkpoints stand", ", ".join(bad), state.step)
+        return state.step
     for attempt in itertools.count(1):
         try:
             report.write_waiting()

@@ -7,9 +7,10 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -38,9 +39,17 @@ class Report:
         shutil.rmtree(run_dir / "tensorboard", ignore_errors=True)
         self._board = Board(run_dir / "tensorboard", config, self._metrics, self._samples)
 
+    def go_back(self, step: int) -> None:
+        """Forget what was told after `step`."""
+        self._waiting = [line for line in self._waiting if json.loads(line)["step"] <= step]
+        self._drop_after(step)
+        self._board.draw()
+
     def numbers(self, step: int, values: dict[str, float]) -> None:
         """Add one entry; a name is `group/name`."""
-        record = {"step": step, "time": round(time.time(), 3), **values}
+        self._add({"step": step, "time": round(time.time(), 3), **values})
+
+    def _add(self, record: dict[str, Any]) -> None:
         self._waiting.append(json.dumps(record) + "\n")
         try:
             self.write_waiting()
@@ -48,6 +57,13 @@ class Report:
             waiting = len(self._waiting)
             log.warning("%s cannot be written (%s); %d entries wait", self._metrics, error.strerror, waiting)
         self._board.numbers(record)
+
+    def warnings(self, step: int, sentences: Mapping[str, str]) -> None:
+        """Tell of faults, by name, in the log and as entries `warning/NAME`."""
+        for sentence in sentences.values():
+            log.warning("step %d: %s", step, sentence)
+        if sentences:
+            self._add({"step": step, "time": round(time.time(), 3)} | {f"warning/{n}": s for n, s in sentences.items()})
 
     def pictures(self, step: int, grids: dict[str, np.ndarray]) -> None:
         """Keep the grids of `ab` and `ba`, uint8 (H, W, 3)."""

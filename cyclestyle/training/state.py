@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cyclestyle.config import Config, TrainConfig
 from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.data.unpaired import retry_key
+from cyclestyle.training.detectors import Watch
 from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 
@@ -21,6 +23,9 @@ class TrainState:
         step: training steps done.
         samples: training samples used, of each domain.
         seconds: spent training, over all sittings.
+        retries: how often the run went back as it had diverged; each halves the rate and changes what is random.
+        best: the best measurement so far, `value` and `step`, and how many came after it (`since`); and the `last`.
+        watch: the faults that have been told.
         pictures: `UnpairedData.fingerprint()` of what it is trained on, to be set.
         sums: of every logged value since the last entry, over `summed` steps that took `summed_seconds`.
     """
@@ -37,6 +42,9 @@ class TrainState:
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.pools = {"disc_a": ImagePool(train.pool_size), "disc_b": ImagePool(train.pool_size)}
         self.step, self.samples, self.seconds = 0, 0, 0.0
+        self.retries = 0
+        self.best: dict[str, float] = {}
+        self.watch = Watch(config.data.names)
         self.pictures = ""
         self.sums: dict[str, Tensor] = {}
         self.summed = 0
@@ -64,7 +72,7 @@ class TrainState:
     def begin_step(self, factor: float) -> None:
         """Set both learning rates to a share of `train.lr`, and start the clock of the step."""
         self._began = time.perf_counter()
-        self._rate = self._config.train.lr * factor
+        self._rate = self._config.train.lr * factor * 0.5**self.retries
         for optimiser in (self.optim_g, self.optim_d):
             [group] = optimiser.param_groups
             if isinstance(group["lr"], Tensor):
@@ -95,9 +103,13 @@ class TrainState:
         self.step += 1
         self.samples += self.batch_size
 
+    def means(self) -> dict[str, float]:
+        """Means of the values of `finish_step` since the last `take_means`."""
+        return {name: float(total) / self.summed for name, total in self.sums.items()}
+
     def take_means(self) -> tuple[dict[str, float], int, float]:
         """Means of the values of `finish_step` since the last call; over how many steps; seconds that these took."""
-        means = {name: float(total) / self.summed for name, total in self.sums.items()}
+        means = self.means()
         steps, seconds = self.summed, self.summed_seconds
         self.sums, self.summed, self.summed_seconds = {}, 0, 0.0
         return means, steps, seconds
@@ -123,6 +135,9 @@ class TrainState:
             "sums": self.sums,
             "summed": self.summed,
             "summed_seconds": self.summed_seconds,
+            "retries": self.retries,
+            "best": self.best,
+            "watch": self.watch.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,10 +160,12 @@ class TrainState:
             pool.load_state_dict(state["pools"][name], self._device, self._config.data.crop_size)
         self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self.summed, self.summed_seconds = state["summed"], state["summed_seconds"]
+        self.retries, self.best = state.get("retries", 0), dict(state.get("best", {}))
+        self.watch.load_state_dict(state.get("watch", {}))
 
     def random(self, *key: int) -> np.random.Generator:
         """Random numbers that follow from the seed and the running sample number, so that none need be stored."""
-        return np.random.default_rng([self._config.seed, self.samples, *key])
+        return np.random.default_rng([self._config.seed, self.samples, *key, *retry_key(self.retries)])
 
 
 def _adam(nets: torch.nn.ModuleDict, train: TrainConfig) -> torch.optim.Adam:

@@ -1,0 +1,167 @@
+"""How good the generators are by now: measures without weights on held-out pictures, while training goes on."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from functools import cached_property, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from cyclestyle.checkpoint import CheckpointError, save_best
+from cyclestyle.config import Config
+from cyclestyle.data.held_out import middle_squares
+from cyclestyle.data.layout import DataError
+from cyclestyle.data.unpaired import list_pictures
+from cyclestyle.images import prepare_image, to_tensor, to_uint8
+from cyclestyle.metrics import compare
+from cyclestyle.metrics.compare import Described, Extractors
+from cyclestyle.training.report import Report
+from cyclestyle.training.state import TrainState
+
+log = logging.getLogger("cyclestyle")
+LEAST, BATCH = 4, 8  # pictures of a domain; in a pass
+Translate = Callable[[str, np.ndarray], np.ndarray]
+
+
+class Quality:
+    """Measures on up to `report.evaluate_count` pictures a domain of the val, or else the test folders.
+
+    Attributes:
+        split: which folders, or None if there are too few pictures to measure anything.
+        problems: a line that says so.
+    """
+
+    def __init__(self, config: Config, device: torch.device) -> None:
+        self._config, self._device = config, device
+        self.split: str | None = None
+        self._real: dict[str, np.ndarray] = {}
+        if config.report.evaluate_every_steps:
+            self.split = next((split for split in ("val", "test") if self._load(split)), None)
+        self.problems: list[str] = []
+        if config.report.evaluate_every_steps and self.split is None:
+            self.problems.append(
+                f"nothing will be measured, and no best.pt kept: {config.data.root} needs {LEAST} pictures or more in "
+                "valA and valB, or testA and testB"
+            )
+
+    def _load(self, split: str) -> bool:
+        for domain in "AB":
+            self._real[domain] = self._pictures(split + domain)
+        return all(len(pictures) >= LEAST for pictures in self._real.values())
+
+    def _pictures(self, folder: str) -> np.ndarray:
+        report, data = self._config.report, self._config.data
+        try:
+            paths = list_pictures(data, folder)
+        except DataError:
+            paths = []
+        return middle_squares(paths, data, f"reading {folder}", report.evaluate_count, self._config.seed)[0]
+
+    @cached_property
+    def _extractors(self) -> Extractors:
+        return Extractors(self._device)
+
+    @cached_property
+    def _targets(self) -> dict[str, Described]:
+        return {d: Described(pictures, self._extractors, seed) for seed, (d, pictures) in enumerate(self._real.items())}
+
+    @cached_property
+    def _bounds(self) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
+        """For `ab` and `ba` the distances of real training pictures, and of untranslated ones."""
+        bounds = {}
+        for key in ("AB", "BA"):
+            near = Described(self._pictures(f"train{key[1]}"), self._extractors, 2)
+            floor, ceiling = compare.values([near, self._targets[key[0]]], self._targets[key[1]])
+            bounds[key.lower()] = floor, ceiling
+        return bounds
+
+    def measure(self, translate: Translate) -> dict[str, float]:
+        """Translate both ways and back, and measure.
+
+        Args:
+            translate: of a direction (`ab` or `ba`) and uint8 (N, S, S, 3) pictures, the translations.
+
+        Returns:
+            values by name, each with `_ab` or `_ba`: excess of distances (0: as near as real pictures are, 1: no nearer
+            than untranslated ones), means of measures of single pictures, `checkerboard` in dB above real pictures,
+            `diversity` as a share of that of real pictures; and without suffix `score`, the mean of all excesses.
+        """
+        found: dict[str, float] = {}
+        excesses = []
+        for key, back in (("ab", "ba"), ("ba", "ab")):
+            source, target = self._targets[key[0].upper()], self._targets[key[1].upper()]
+            pictures = translate(key, source.pictures)
+            fake = Described(pictures, self._extractors, 3)
+            rec = Described(translate(back, pictures), self._extractors, 4)
+            floor, ceiling = self._bounds[key]
+            [distances] = compare.values([fake], target)
+            for name in ("kid_random", "swd"):
+                excess = compare.excess(distances[name], floor[name], ceiling[name])
+                found[f"{name}_{key}"] = excess
+                excesses.append(excess)
+            found |= {
+                f"{name}_{key}": float(values.mean()) for name, values in compare.pairs(fake, source, rec).items()
+            }
+            ours, theirs = compare.checkerboard(fake), compare.checkerboard(target)
+            found[f"checkerboard_{key}"] = max(float(ours[n].mean() - theirs[n].mean()) for n in ours)
+            found[f"diversity_{key}"] = compare.diversity(fake) / max(compare.diversity(target), 1e-6)
+        known = [excess for excess in excesses if np.isfinite(excess)]
+        return {"score": float(np.mean(known)) if known else float("nan"), **found}
+
+
+def evaluate(
+    state: TrainState, quality: Quality, report: Report, checkpoints: Path, config: Config, dtype: torch.dtype
+) -> None:
+    """Measure the generators, tell what was found, and keep them as `best.pt` if they are the best so far."""
+    values = quality.measure(partial(_translations, state.best_generators, config, dtype))
+    report.numbers(state.step, {f"quality/{name}": value for name, value in values.items() if np.isfinite(value)})
+    report.warnings(state.step, state.watch.look_at_quality(values))
+    value = _value(config, values)
+    if value < state.best.get("value", float("inf")):
+        state.best = {"value": value, "step": state.step, "since": 0, "last": value}
+        try:
+            save_best(checkpoints, config, state.state_dict())
+        except CheckpointError as error:
+            log.error("%s; the best generators so far are not kept", error)
+    elif state.best:
+        state.best |= {"since": state.best["since"] + 1, "last": value}
+    log.debug("step %d  %s", state.step, describe_best(config, state))
+
+
+def out_of_patience(config: Config, state: TrainState) -> bool:
+    """Whether `train.early_stop` measurements in a row were no better than the best."""
+    return config.train.early_stop is not None and state.best.get("since", 0) >= config.train.early_stop
+
+
+def describe_best(config: Config, state: TrainState) -> str:
+    """The last and the best measurement in words."""
+    if not state.best:
+        return "nothing was measured"
+    last = "the last" if state.best["since"] == 0 else f"last {state.best['last']:.3f}"
+    return f"{config.report.best_by}: best {state.best['value']:.3f} at step {state.best['step']:.0f}, {last}"
+
+
+def _value(config: Config, values: dict[str, float]) -> float:
+    """What `report.best_by` names, the mean of both directions; infinite if it could not be measured."""
+    name = config.report.best_by
+    both = [values[name]] if name == "score" else [values[f"{name}_{key}"] for key in ("ab", "ba")]
+    value = float(np.mean(both))
+    return value if np.isfinite(value) else float("inf")
+
+
+@torch.no_grad()
+def _translations(
+    generators: nn.ModuleDict, config: Config, dtype: torch.dtype, direction: str, pictures: np.ndarray
+) -> np.ndarray:
+    net, made = generators[f"gen_{direction}"], []
+    device = next(net.parameters()).device
+    # Compiled networks would be compiled again for batches of another size.
+    eager = torch.compiler.set_stance("force_eager") if config.train.compile else contextlib.nullcontext()
+    with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+        for start in range(0, len(pictures), BATCH):
+            part = [prepare_image(p, config.data, direction[0].upper()) for p in pictures[start : start + BATCH]]
+            made.append(to_uint8(net(to_tensor(np.stack(part)).to(device))))
+    return np.concatenate(made)

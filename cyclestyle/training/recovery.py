@@ -1,0 +1,45 @@
+"""A run that diverges goes back to its last good state, and on from there in another way."""
+
+import logging
+import math
+
+import torch
+
+from cyclestyle.checkpoint import newest_intact, save_checkpoint
+from cyclestyle.config import Config
+from cyclestyle.errors import UserError
+from cyclestyle.training.run_folder import RunFolder
+from cyclestyle.training.state import TrainState
+
+log = logging.getLogger("cyclestyle")
+EXPLODED = 1000.0  # healthy losses are below 20
+
+
+def what_diverged(state: TrainState) -> list[str]:
+    """Names of losses that are no finite number any more or have exploded, or `a weight`; usually empty."""
+    bad = [n for n, v in state.means().items() if n.startswith("loss/") and not abs(v) < EXPLODED]
+    bad += [n for n, v in state.means().items() if not math.isfinite(v) and n not in bad]
+    return bad or ([] if state.is_finite() else ["a weight"])
+
+
+def go_back(folder: RunFolder, config: Config, state: TrainState, device: torch.device, dtype: torch.dtype) -> None:
+    """Load the last checkpoint, or the start, count a retry, and write that count down.
+
+    Raises:
+        UserError: no retry is left.
+    """
+    bad, at, retries = ", ".join(what_diverged(state)), state.step, state.retries + 1
+    if retries > config.train.retries:
+        raise UserError(
+            f"{bad} is no longer a finite number, or has exploded, near step {at}, also after {retries - 1} retries at "
+            f"lower rates; the checkpoints in {folder.path} are from before. Resume with a lower train.lr, with "
+            "train.precision=fp32, or with more train.retries"
+        )
+    found, pictures = newest_intact(folder.checkpoints), state.pictures
+    state.load_state_dict(found[1] if found else TrainState(config, device, dtype).state_dict())
+    state.retries, state.pictures = retries, pictures
+    save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
+    log.warning(
+        "%s diverged near step %d: back to step %d, with half the learning rate and other random numbers (retry %d of "
+        "%d)", bad, at, state.step, retries, config.train.retries,
+    )  # fmt: skip
