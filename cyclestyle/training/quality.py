@@ -23,6 +23,7 @@ from cyclestyle.training.state import TrainState
 
 log = logging.getLogger("cyclestyle")
 LEAST, BATCH = 4, 8  # pictures of a domain; in a pass
+SMALLEST = 32  # pixels, for the spectrum of a checkerboard
 HIGHER_IS_BETTER = ("edge_f", "structure")
 Translate = Callable[[str, np.ndarray], np.ndarray]
 
@@ -39,13 +40,13 @@ class Quality:
         self._config, self._device = config, device
         self.split: str | None = None
         self._real: dict[str, np.ndarray] = {}
-        if config.report.evaluate_every_steps:
+        if config.report.evaluate_every_steps and config.data.crop_size >= SMALLEST:
             self.split = next((split for split in ("val", "test") if self._load(split)), None)
         self.problems: list[str] = []
         if config.report.evaluate_every_steps and self.split is None:
             self.problems.append(
-                f"nothing will be measured, and no best.pt kept: {config.data.root} needs {LEAST} pictures or more in "
-                "valA and valB, or testA and testB"
+                f"nothing will be measured, and no best.pt kept: that needs {LEAST} pictures or more in valA and valB, or "
+                f"testA and testB, of {config.data.root}, and a data.crop_size of at least {SMALLEST}"
             )
 
     def _load(self, split: str) -> bool:
