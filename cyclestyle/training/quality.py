@@ -45,8 +45,8 @@ class Quality:
         self.problems: list[str] = []
         if config.report.evaluate_every_steps and self.split is None:
             self.problems.append(
-                f"nothing will be measured, and no best.pt kept: that needs {LEAST} pictures or more in valA and valB, or "
-                f"testA and testB, of {config.data.root}, and a data.crop_size of at least {SMALLEST}"
+                f"nothing will be measured, and no best.pt kept: that needs {LEAST} or more pictures in each test (or "
+                f"val) folder of {config.data.root}, and a data.crop_size of at least {SMALLEST}"
             )
 
     def _load(self, split: str) -> bool:
