@@ -132,7 +132,7 @@ def run_folder_of(model: TrainedModel) -> Path | None:
 def default_out(model: TrainedModel, split: str) -> Path:
     """A folder for the result that does not exist yet: in the run, or, for a model elsewhere, in `evaluation`."""
     run = run_folder_of(model)
-    where = model.path.parents[1] / "evaluation" if run else Path("evaluation") / model.path.stem
+    where = run / "evaluation" if run else Path("evaluation") / model.path.stem
     number, path = 1, where / f"{split}_step_{model.step:08d}"
     while path.exists():
         number += 1
