@@ -46,17 +46,17 @@ def _main(argv: list[str] | None) -> int:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
-    if args.out is not None and args.out.exists():
-        raise UserError(f"{args.out}: exists already; choose another folder with -o")
 
     from cyclestyle.checkpoint import read_model
     from cyclestyle.evaluate import protocol
     from cyclestyle.evaluate.measure import find_truth, load_sets, measure, plain
     from cyclestyle.evaluate.page import write_page
     from cyclestyle.evaluate.table import table
-    from cyclestyle.files import atomic_write
+    from cyclestyle.files import atomic_write, new_folder, refuse_used_folder
     from cyclestyle.translate.translator import Translator
 
+    if args.out is not None:
+        refuse_used_folder(args.out)
     model = read_model(args.model)
     translators = {
         key: Translator(model, direction, args.device, args.precision)
@@ -73,13 +73,12 @@ def _main(argv: list[str] | None) -> int:
     if args.paired:
         find_truth(sets)
     out = args.out or protocol.default_out(model, args.split)
-    out.mkdir(parents=True)
-
-    directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)
-    told = protocol.protocol(model, config, sets, extractors, args, str(device))
-    with atomic_write(out / "evaluation.json") as file:
-        file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
-    write_page(out / "evaluation.html", told, directions, protocol.metrics_of(model))
+    with new_folder(out) as folder:  # begun now, as it may turn out that nothing can be written there
+        directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)
+        told = protocol.protocol(model, config, sets, extractors, args, str(device))
+        with atomic_write(folder / "evaluation.json") as file:
+            file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
+        write_page(folder / "evaluation.html", told, directions, protocol.metrics_of(model))
     print(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n")
     print(table(directions))
     print(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}")
