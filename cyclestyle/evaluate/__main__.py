@@ -30,7 +30,7 @@ def _parser() -> Parser:
         "--inception", type=Path, metavar="FILE", help="weights of InceptionV3, for FID, KID, precision and recall"
     )
     parser.add_argument("--rounds", type=int, default=200, help="drawings for the 95 %% intervals (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of which pictures are drawn (default: 0)")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures in one pass (default: 4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="default: auto")
@@ -44,6 +44,8 @@ def _main(argv: list[str] | None) -> int:
         value = getattr(args, name)
         if value is not None and value < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    if args.seed >= 2**32:
+        parser.error(f"--seed must be below 2**32, not {args.seed}")
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
