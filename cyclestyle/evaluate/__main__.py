@@ -67,9 +67,9 @@ def _main(argv: list[str] | None) -> int:
     device = translators["ab"].device
     config = protocol.data_config(model, args.data, args.size)
     extractors, without = protocol.pick_extractors(args.inception, device)
+    sets = load_sets(config, args.split, args.count, args.seed)
     if without:
         print(without, file=sys.stderr)
-    sets = load_sets(config, args.split, args.count, args.seed)
     for line in protocol.notes(model, config, sets, args):
         print(line, file=sys.stderr)
     if args.paired:

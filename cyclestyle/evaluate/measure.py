@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from cyclestyle.config import DataConfig
 from cyclestyle.data.held_out import middle_squares
+from cyclestyle.data.layout import DataError
 from cyclestyle.data.unpaired import list_pictures
 from cyclestyle.errors import UserError
 from cyclestyle.metrics import compare
@@ -72,7 +73,10 @@ def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> S
         UserError: a folder is missing, or holds too few pictures that can be used.
     """
     real, floor, paths, problems = {}, {}, {}, list[str]()
-    listed = {d: list_pictures(config, split + d) for d in "AB"}
+    try:
+        listed = {d: list_pictures(config, split + d) for d in "AB"}
+    except DataError as error:
+        raise UserError(f"{error}; choose others with --split or --data") from None
     trained = {d: list_pictures(config, f"train{d}") for d in "AB"}
     for domain in "AB":
         real[domain], paths[domain], bad = middle_squares(
