@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from cyclestyle.commands import Parser, run_command
+from cyclestyle.commands import Parser, printable, run_command
 from cyclestyle.errors import UserError
 
 
@@ -81,9 +81,9 @@ def _main(argv: list[str] | None) -> int:
         with atomic_write(folder / "evaluation.json") as file:
             file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
         write_page(folder / "evaluation.html", told, directions, protocol.metrics_of(model))
-    print(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n")
+    print(printable(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n"))
     print(table(directions))
-    print(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}")
+    print(printable(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}"))
     return 0
 
 
