@@ -64,7 +64,7 @@ def _main(argv: list[str] | None) -> int:
         key: Translator(model, direction, args.device, args.precision)
         for key, direction in (("ab", "AtoB"), ("ba", "BtoA"))
     }
-    device = translators["ab"].device
+    device, dtype = translators["ab"].device, str(translators["ab"].dtype).removeprefix("torch.")
     config = protocol.data_config(model, args.data, args.size)
     extractors, without = protocol.pick_extractors(args.inception, device)
     sets = load_sets(config, args.split, args.count, args.seed)
@@ -77,7 +77,7 @@ def _main(argv: list[str] | None) -> int:
     out = args.out or protocol.default_out(model, args.split)
     with new_folder(out) as folder:  # begun now, as it may turn out that nothing can be written there
         directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)
-        told = protocol.protocol(model, config, sets, extractors, args, str(device))
+        told = protocol.protocol(model, config, sets, extractors, args, f"{device}, {dtype}")
         with atomic_write(folder / "evaluation.json") as file:
             file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
         write_page(folder / "evaluation.html", told, directions, protocol.metrics_of(model))
