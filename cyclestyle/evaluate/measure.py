@@ -195,7 +195,9 @@ def _add_single(one: Direction, fake: Described, source: Described, target: Desc
 
 
 def _add_truth(one: Direction, fake: Described, truth: Described) -> None:
-    one.each["truth_psnr"] = np.array([min(psnr(x, y), 100) for x, y in zip(fake.pictures, truth.pictures, strict=True)])
+    one.each["truth_psnr"] = np.array(
+        [min(psnr(x, y), 100) for x, y in zip(fake.pictures, truth.pictures, strict=True)]
+    )
     parts = zip(fake.tensors(), truth.tensors(), strict=True)
     one.each["truth_ssim"] = torch.cat([ssim(x, y).cpu() for x, y in parts]).numpy()
 
