@@ -22,16 +22,22 @@ from cyclestyle.files import whole_lines
 from cyclestyle.metrics.compare import Extractors
 from cyclestyle.metrics.inception import DEFAULT_PATH, WEIGHTS, InceptionFeatures, check_inception
 
+SMALLEST = 32  # pixels, for the spectrum of a checkerboard
+
 
 def data_config(model: TrainedModel, root: str | None, size: int | None) -> DataConfig:
     """The model's options of data, with another root or another size.
 
     Raises:
-        UserError: neither names a folder.
+        UserError: neither names a folder, or the pictures would be too small to measure.
     """
     data = model.config.data
     if root is None and data.root is None:
         raise UserError(f"{model.path}: does not say where its pictures lie; name a folder with --data ROOT")
+    if size is None and data.crop_size < SMALLEST:
+        raise UserError(
+            f"{model.path}: was trained on {data.crop_size} pixels, and measures need {SMALLEST}: add --size {SMALLEST}"
+        )
     sides = {} if size is None else {"load_size": size, "crop_size": size}
     return data.model_copy(update={"root": root or data.root, **sides})
 
