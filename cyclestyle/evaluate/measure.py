@@ -78,6 +78,8 @@ def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> S
     except DataError as error:
         raise UserError(f"{error}; choose others with --split or --data") from None
     trained = {d: list_pictures(config, f"train{d}") for d in "AB"}
+    if split == "train":  # pictures are no floor for themselves
+        listed, trained = ({d: paths[start::2] for d, paths in trained.items()} for start in (0, 1))
     for domain in "AB":
         real[domain], paths[domain], bad = middle_squares(
             listed[domain], config, f"reading {split}{domain}", count, seed

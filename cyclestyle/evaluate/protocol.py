@@ -70,7 +70,10 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     if names[0] == names[1] and not args.paired:
         lines.append("files of both folders have the same names; if they show the same, add --paired")
     if args.split == "train":
-        lines.append("the model has seen these pictures; test or val tell how good it is")
+        lines.append(
+            "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "
+            "how good it is"
+        )
     return lines
 
 
