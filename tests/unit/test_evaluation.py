@@ -79,10 +79,10 @@ def test_a_distance_without_excess_has_dashes() -> None:
     empty = np.zeros((0, 1, 1, 3), np.uint8)
     one = Direction("ink", "photo", empty, empty, empty, [])
     one.distances["swd_16"] = Measured(Interval(123.4, 98.76, 1234.5), 0.0123, 1.234, None)
-    one.distances["colour"] = Measured(Interval(2, 1, 3), 1, 5, Interval(0.25, 0, 0.5))
+    one.distances["colour"] = Measured(Interval(2, -0.0, 3), 1e-5, 5, Interval(0.25, 0, 0.5))
     assert distance_rows(one) == [
         ("sliced Wasserstein, 16 pixels", "123", "98.8 to 1234", "0.0123", "1.23", "-", "-"),
-        ("colour (L*, a*, b*)", "2.00", "1.00 to 3.00", "1.00", "5.00", "0.25", "0.00 to 0.50"),
+        ("colour (L*, a*, b*)", "2.00", "0 to 3.00", "1e-05", "5.00", "0.25", "0.00 to 0.50"),
     ]
 
 
