@@ -126,6 +126,23 @@ def test_a_draw_whose_ceiling_is_near_its_floor_does_not_widen_the_interval(ink:
     assert found == pytest.approx((0.5, 0.4, 0.6), abs=0.02)
 
 
+def test_translations_are_drawn_with_their_sources_and_other_sets_by_themselves(ink: Described) -> None:
+    drawn: list[list[torch.Tensor]] = []
+
+    def distance(
+        sets: list[tuple[Described, torch.Tensor]], real: Described, weights: torch.Tensor
+    ) -> list[dict[str, torch.Tensor]]:
+        drawn.append([weights, *(w for _, w in sets)])
+        return [{"distance": torch.arange(len(weights)).double() + i} for i in range(3)]
+
+    compare(ink, ink, ink, ink, distances=(distance,), rounds=10)
+    once, (real, fake, floor, source) = drawn
+    assert all(torch.equal(weights, torch.ones(1, len(ink))) for weights in once)
+    assert torch.equal(fake, source)
+    assert real.shape == floor.shape == fake.shape == (10, len(ink))
+    assert not any(torch.equal(a, b) for a, b in ((real, fake), (real, floor), (fake, floor)))
+
+
 @pytest.mark.parametrize(("value", "expected"), [(2, 0), (6, 1), (4, 0.5), (10, 2), (0, -0.5)])
 def test_excess_is_the_share_of_the_way_from_floor_to_ceiling(value: float, expected: float) -> None:
     assert excess(value, floor=2, ceiling=6) == expected
