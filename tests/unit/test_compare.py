@@ -80,6 +80,13 @@ def test_values_have_every_distance_and_the_same_set_is_nearest(ink: Described, 
     assert all(same[name] < other[name] < photos[name] for name in same)
 
 
+def test_swd_is_in_units_of_the_spread_of_real_pictures(ink: Described, extractors: Extractors) -> None:
+    pale = [Described(pictures // 2 + 64, extractors, s) for s, pictures in ((0, ink.pictures), (1, PHOTOS))]
+    [expected], [found] = values([Described(PHOTOS, extractors, 1)], ink), values(pale[1:], pale[0])
+    assert found["swd_48"] == pytest.approx(expected["swd_48"], rel=0.05)
+    assert found["swd"] == pytest.approx(expected["swd"], rel=0.05)
+
+
 def test_compare_tells_another_real_set_from_untranslated_pictures(ink: Described, extractors: Extractors) -> None:
     source, floor = Described(PHOTOS, extractors, 1), Described(landscapes(draw_ink, 3, 24), extractors, 2)
     real, none = (
