@@ -139,3 +139,21 @@ def test_a_translator_that_changes_nothing_has_an_excess_of_1_and_keeps_everythi
     one = measure(translators, same, Extractors(torch.device("cpu")), rounds=30, paired=True, batch=5)["ab"]
     assert one.each["truth_psnr"].tolist() == [100] * 12
     json.dumps(plain({"ab": one}), allow_nan=False)
+
+
+class Brightens(Copies):
+    """Stands for a translator to ink that adds to each pixel what the one to photos takes away."""
+
+    def batch(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
+        return [picture + np.uint8(50 if self.target == "ink" else -50 % 256) for picture in pictures]
+
+
+def test_a_reconstruction_is_what_the_other_translator_makes_of_a_translation() -> None:
+    pictures = {d: landscapes(draw_ink, part, 4, 32) // 2 + 60 for part, d in enumerate("AB")}
+    sets = Sets(pictures, pictures, {d: [Path(f"{i}.png") for i in range(4)] for d in "AB"}, [])
+    translators: Any = {"ab": Brightens("ink", "photo"), "ba": Brightens("photo", "ink")}
+    found = measure(translators, sets, Extractors(torch.device("cpu")), rounds=20, paired=False, batch=3)
+    for one in found.values():
+        assert one.each["cycle_l1"].tolist() == pytest.approx([0] * 4, abs=1e-4)
+        assert one.each["change"].tolist() == pytest.approx([50 / 255] * 4, rel=1e-4)
+        assert np.array_equal(one.recs, one.sources)
