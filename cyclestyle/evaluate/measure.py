@@ -17,7 +17,6 @@ from cyclestyle.data.unpaired import list_pictures
 from cyclestyle.errors import UserError
 from cyclestyle.metrics import compare
 from cyclestyle.metrics.compare import Described, Extractors, Measured
-from cyclestyle.metrics.descriptors import to_lab
 from cyclestyle.metrics.distances import precision_recall
 from cyclestyle.metrics.paired import psnr, ssim
 from cyclestyle.translate.translator import Translator
@@ -185,12 +184,12 @@ def _add_single(one: Direction, fake: Described, source: Described, target: Desc
     one.each |= compare.pairs(fake, source, rec)
     one.each["style"] = compare.nearness(fake, target, source)
     for name, described in (("fake", fake), ("real", target), ("source", source)):
-        lab = torch.cat([to_lab(part).cpu() for part in described.tensors()])
+        lab = described.colours.cpu()
         one.means[name] = {key: float(value.mean()) for key, value in compare.checkerboard(described).items()}
         for axis, letter in enumerate("Lab"):
             one.means[name] |= {
-                f"{letter}_mean": float(lab[:, axis].mean()),
-                f"{letter}_std": float(lab[:, axis].std()),
+                f"{letter}_mean": float(lab[..., axis].mean()),
+                f"{letter}_std": float(lab[..., axis].std()),
             }
     if fake.has_inception:
         one.precision, one.recall = precision_recall(fake.inception, target.inception)

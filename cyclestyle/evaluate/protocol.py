@@ -14,7 +14,7 @@ import PIL
 import torch
 
 from cyclestyle import __version__
-from cyclestyle.checkpoint import TrainedModel
+from cyclestyle.checkpoint import TrainedModel, read_model
 from cyclestyle.config import DataConfig
 from cyclestyle.errors import UserError
 from cyclestyle.evaluate.measure import FEW, Sets
@@ -69,6 +69,10 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     names = [[path.stem for path in sets.paths[d]] for d in "AB"]
     if names[0] == names[1] and not args.paired:
         lines.append("files of both folders have the same names; if they show the same, add --paired")
+    run = run_folder_of(model)
+    best = run / "checkpoints" / "best.safetensors" if run else None
+    if best is not None and best.exists() and read_model(best).step != model.step:
+        lines.append(f"this is step {model.step}; step {read_model(best).step} measured better while training: {best}")
     if args.split == "train":
         lines.append(
             "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "

@@ -7,6 +7,7 @@ from torch import Tensor
 from cyclestyle.metrics.filters import blur, gaussian
 
 BLOCK = 32
+NARROW, WIDE = gaussian(1, 3), gaussian(4, 10)  # for droplets, in pixels of a picture of 64
 
 
 def lattice_energy(pictures: Tensor) -> Tensor:
@@ -45,13 +46,12 @@ def droplets(pictures: Tensor, source: Tensor) -> Tensor:
     Returns:
         (B,), their number.
     """
-    side = min(pictures.shape[2:])
-    reach = max(1, round(side / 16))
-    ours, theirs = (_spot_contrast(x.float(), side) for x in (pictures, source))
-    peaks = (ours == F.max_pool2d(ours, 2 * reach + 1, 1, reach)) & (ours >= 0.8)
-    return (peaks & (F.max_pool2d(theirs, 2 * reach + 1, 1, reach) < 0.3)).sum((1, 2, 3)).float()
+    ours, theirs = _spot_contrast(pictures), _spot_contrast(source)
+    peaks = (ours == F.max_pool2d(ours, 9, 1, 4)) & (ours >= 0.8)
+    return (peaks & (F.max_pool2d(theirs, 9, 1, 4) < 0.3)).sum((1, 2, 3)).float()
 
 
-def _spot_contrast(x: Tensor, side: int) -> Tensor:
-    narrow, wide = (blur(x, gaussian(side / n, max(1, round(2.5 * side / n)))) for n in (64, 16))
-    return (narrow - wide).abs().amax(1, keepdim=True)
+def _spot_contrast(x: Tensor) -> Tensor:
+    """At about 64 pixels of the short side."""
+    small = F.avg_pool2d(x.float(), max(1, round(min(x.shape[2:]) / 64)))
+    return (blur(small, NARROW) - blur(small, WIDE)).abs().amax(1, keepdim=True)

@@ -23,6 +23,7 @@ from cyclestyle.training.state import TrainState
 
 log = logging.getLogger("cyclestyle")
 LEAST, BATCH = 4, 8  # pictures of a domain; in a pass
+HIGHER_IS_BETTER = ("edge_f", "structure")
 Translate = Callable[[str, np.ndarray], np.ndarray]
 
 
@@ -120,7 +121,7 @@ def evaluate(
     report.numbers(state.step, {f"quality/{name}": value for name, value in values.items() if np.isfinite(value)})
     report.warnings(state.step, state.watch.look_at_quality(values))
     value = _value(config, values)
-    if value < state.best.get("value", float("inf")):
+    if _is_better(config, value, state.best):
         state.best = {"value": value, "step": state.step, "since": 0, "last": value}
         try:
             save_best(checkpoints, config, state.state_dict())
@@ -145,11 +146,15 @@ def describe_best(config: Config, state: TrainState) -> str:
 
 
 def _value(config: Config, values: dict[str, float]) -> float:
-    """What `report.best_by` names, the mean of both directions; infinite if it could not be measured."""
+    """What `report.best_by` names, the mean of both directions; no number if it could not be measured."""
     name = config.report.best_by
-    both = [values[name]] if name == "score" else [values[f"{name}_{key}"] for key in ("ab", "ba")]
-    value = float(np.mean(both))
-    return value if np.isfinite(value) else float("inf")
+    return values[name] if name == "score" else float(np.mean([values[f"{name}_{key}"] for key in ("ab", "ba")]))
+
+
+def _is_better(config: Config, value: float, best: dict[str, float]) -> bool:
+    if not np.isfinite(value) or not best:
+        return bool(np.isfinite(value))
+    return value > best["value"] if config.report.best_by in HIGHER_IS_BETTER else value < best["value"]
 
 
 @torch.no_grad()

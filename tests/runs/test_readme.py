@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from cyclestyle.data.synthetic import write_set
 from cyclestyle.images import find_images, read_image
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, drawn: Path) -> Iterator[Pa
     home = tmp_path_factory.mktemp("readme")
     for name in ("train.py", "configs", "Makefile", "cyclestyle"):
         (home / name).symlink_to(ROOT / name)
-    shutil.copytree(drawn, home / "datasets" / "ink2photo")
+    write_set(home / "datasets" / "ink2photo", count=4, size=48, seed=0, test_count=5)
     shutil.copytree(drawn / "testB", home / "my_photos")
     return home
 
@@ -43,6 +44,8 @@ def adapted(command: str) -> list[str]:
     words[0] = sys.executable
     if "cyclestyle.data.synthetic" in words:
         words[words.index("--count") + 1] = "4"
+    if "cyclestyle.evaluate" in words:
+        words += ["--rounds", "20"]
     if "--config" in words:
         words += SMALL.split()
     return words

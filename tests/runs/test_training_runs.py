@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import yaml
 
 from cyclestyle import checkpoint
@@ -352,23 +351,6 @@ def test_other_training_pictures_than_before_are_told(
     next((root / "trainA").iterdir()).unlink()
     assert run(tiny, run_dir, resume=True, **merged(more, {"train": {"max_steps": 10}})) == 0
     assert told in (run_dir / "log.txt").read_text()
-
-
-def test_a_loss_that_is_no_number_ends_the_run_and_spoils_no_checkpoint(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real, calls = training_step.generator_losses, []
-
-    def poisoned(*args: Any) -> Any:
-        calls.append(args)
-        losses = real(*args)
-        return {name: value * (float("nan") if len(calls) == 5 else 1) for name, value in losses.items()}
-
-    monkeypatch.setattr(training_step, "generator_losses", poisoned)
-    with pytest.raises(UserError, match="is no longer a finite number"):
-        run(tiny, tmp_path / "run")
-    assert final(tmp_path / "run")["step"] == 3
-    assert all(torch.isfinite(p).all() for net in final(tmp_path / "run")["generators"].values() for p in net.values())
 
 
 def test_a_run_starts_from_the_generators_of_another(tiny: dict[str, Any], straight: Path, tmp_path: Path) -> None:

@@ -1,0 +1,114 @@
+"""Detectors: each fires on pictures or numbers made for it, and none on a healthy translation."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cyclestyle.config import check_config
+from cyclestyle.data.synthetic import write_set
+from cyclestyle.training.detectors import Watch
+from cyclestyle.training.quality import Quality
+from tests.helpers import merged
+
+NAMES = ["ink", "photo"]
+
+
+@pytest.fixture(scope="module")
+def quality(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Quality:
+    root = tmp_path_factory.mktemp("drawn") / "set"
+    write_set(root, count=12, size=64, seed=0, test_count=12)
+    config = check_config(merged(tiny, {"data": {"root": str(root), "load_size": 64, "crop_size": 64}}))
+    return Quality(config, torch.device("cpu"))
+
+
+@pytest.fixture(scope="module")
+def truth(quality: Quality) -> dict[str, np.ndarray]:
+    """By direction the true translations: test pictures of equal place show the same scene."""
+    pictures = quality._real
+    return {"ab": pictures["B"], "ba": pictures["A"]}
+
+
+def sentences(quality: Quality, made: dict[str, np.ndarray]) -> dict[str, str]:
+    """What is told of translations `made`, where the way back gives the sources."""
+    back = iter((quality._real["A"], quality._real["B"]))
+
+    def translate(direction: str, pictures: np.ndarray) -> np.ndarray:
+        return made[direction] if pictures is quality._real[direction[0].upper()] else next(back)
+
+    return Watch(NAMES).look_at_quality(quality.measure(translate))
+
+
+def with_checkerboard(pictures: np.ndarray) -> np.ndarray:
+    lattice = 14 * (-1.0) ** np.indices(pictures.shape[1:3]).sum(0)
+    return (pictures + lattice[None, :, :, None]).clip(0, 255).astype(np.uint8)
+
+
+def with_droplets(pictures: np.ndarray) -> np.ndarray:
+    rows, columns = np.indices(pictures.shape[1:3])
+    result = pictures.copy()
+    random = np.random.default_rng(0)
+    for picture in result:
+        for _ in range(3):
+            row, column = random.integers(6, 58, 2)
+            picture[(rows - row) ** 2 + (columns - column) ** 2 <= 5] = 255 * random.integers(0, 2)
+    return result
+
+
+def test_no_detector_fires_on_true_translations(quality: Quality, truth: dict[str, np.ndarray]) -> None:
+    assert sentences(quality, truth) == {}
+
+
+@pytest.mark.parametrize("direction", ["ab", "ba"])
+@pytest.mark.parametrize(
+    ("fault", "spoil"),
+    [
+        ("inverted", lambda source, fake: 255 - source),
+        ("identity_collapse", lambda source, fake: source),
+        ("mode_collapse", lambda source, fake: np.repeat(fake[:1], len(fake), 0)),
+        ("checkerboard", lambda source, fake: with_checkerboard(fake)),
+        ("droplets", lambda source, fake: with_droplets(fake)),
+    ],
+)
+def test_a_fault_is_told_with_its_remedy_and_nothing_else(
+    quality: Quality, truth: dict[str, np.ndarray], direction: str, fault: str, spoil: Any
+) -> None:
+    source = quality._real[direction[0].upper()]
+    found = sentences(quality, truth | {direction: spoil(source, truth[direction])})
+    assert list(found) == [f"{fault}_{direction}"]
+    assert NAMES[1 if direction == "ab" else 0] in found[f"{fault}_{direction}"]
+
+
+def test_a_discriminator_that_wins_is_told_once_after_some_entries() -> None:
+    watch = Watch(NAMES)
+    lost, won = {"loss/disc_a": 0.2, "loss/disc_b": 0.25}, {"loss/disc_a": 0.2, "loss/disc_b": 0.001}
+    assert watch.look_at_losses(lost) == {}
+    told = [watch.look_at_losses(won) for _ in range(8)]
+    assert [list(one) for one in told] == [[]] * 4 + [["discriminator_won_b"]] + [[]] * 3
+    assert "discriminator of photo" in told[4]["discriminator_won_b"]
+    assert watch.look_at_losses(lost) == {}
+    assert [bool(watch.look_at_losses(won)) for _ in range(5)] == [False] * 4 + [True]
+
+
+def test_what_was_told_is_remembered_across_a_resume() -> None:
+    first, second = Watch(NAMES), Watch(NAMES)
+    for _ in range(4):
+        first.look_at_losses({"loss/disc_a": 0.0, "loss/disc_b": 0.3})
+    second.load_state_dict(first.state_dict())
+    won = {"loss/disc_a": 0.0, "loss/disc_b": 0.3}
+    assert list(second.look_at_losses(won)) == ["discriminator_won_a"]
+    third = Watch(NAMES)
+    third.load_state_dict(second.state_dict())
+    assert third.look_at_losses(won) == {}
+
+
+def test_without_enough_held_out_pictures_nothing_is_measured_and_that_is_said(
+    tiny: dict[str, Any], drawn: Path
+) -> None:
+    quality = Quality(check_config(tiny), torch.device("cpu"))
+    assert quality.split is None
+    assert "nothing will be measured" in quality.problems[0]
+    off = Quality(check_config(merged(tiny, {"report": {"evaluate_every_steps": 0}})), torch.device("cpu"))
+    assert (off.split, off.problems) == (None, [])
