@@ -1,6 +1,7 @@
 """What tests share: a small drawn set, a configuration that trains in seconds, and the folder of real data."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +43,22 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("CYCLESTYLE_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Weights that fit InceptionV3, drawn; 96 MB."""
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        net = theirs.FeatureExtractorInceptionV3("", ["2048"])
+    torch.manual_seed(0)
+    for weight in net.parameters():
+        if weight.ndim == 4:
+            torch.nn.init.kaiming_normal_(weight)
+    torch.save(net.state_dict(), path)
+    yield path
+    path.unlink()

@@ -1,10 +1,12 @@
 """Small tools of several tests."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
+from cyclestyle.data.synthetic import draw_scene
 from cyclestyle.nets import GENERATORS, init_weights
 
 
@@ -52,3 +54,9 @@ def errors_of_gradients(
     found = {name: p.grad.cpu() for name, p in net.named_parameters() if p.grad is not None}
     expected = {name: p.grad for name, p in exact.named_parameters() if p.ndim == 4}  # biases have none but noise
     return {name: relative_error(found[name], gradient) for name, gradient in expected.items()}
+
+
+def landscapes(draw: Callable[..., np.ndarray], part: int, count: int = 16, size: int = 48) -> np.ndarray:
+    """uint8 (count, size, size, 3); another part, other scenes."""
+    keys = [[part, i] for i in range(count)]
+    return np.stack([draw(draw_scene(np.random.default_rng(k), size), np.random.default_rng(k)) for k in keys])

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from cyclestyle.commands import Parser, run_command
+from cyclestyle.commands import Parser, printable, run_command
 from cyclestyle.errors import UserError
 
 
@@ -30,7 +30,7 @@ def _parser() -> Parser:
         "--inception", type=Path, metavar="FILE", help="weights of InceptionV3, for FID, KID, precision and recall"
     )
     parser.add_argument("--rounds", type=int, default=200, help="drawings for the 95 %% intervals (default: 200)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything drawn (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="of which pictures are drawn (default: 0)")
     parser.add_argument("--batch-size", type=int, default=4, metavar="N", help="pictures in one pass (default: 4)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="default: auto")
@@ -44,45 +44,46 @@ def _main(argv: list[str] | None) -> int:
         value = getattr(args, name)
         if value is not None and value < least:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}, not {value}")
+    if args.seed >= 2**32:
+        parser.error(f"--seed must be below 2**32, not {args.seed}")
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
-    if args.out is not None and args.out.exists():
-        raise UserError(f"{args.out}: exists already; choose another folder with -o")
 
     from cyclestyle.checkpoint import read_model
     from cyclestyle.evaluate import protocol
     from cyclestyle.evaluate.measure import find_truth, load_sets, measure, plain
     from cyclestyle.evaluate.page import write_page
     from cyclestyle.evaluate.table import table
-    from cyclestyle.files import atomic_write
+    from cyclestyle.files import atomic_write, new_folder, refuse_used_folder
     from cyclestyle.translate.translator import Translator
 
+    if args.out is not None:
+        refuse_used_folder(args.out)
     model = read_model(args.model)
     translators = {
         key: Translator(model, direction, args.device, args.precision)
         for key, direction in (("ab", "AtoB"), ("ba", "BtoA"))
     }
-    device = translators["ab"].device
+    device, dtype = translators["ab"].device, str(translators["ab"].dtype).removeprefix("torch.")
     config = protocol.data_config(model, args.data, args.size)
     extractors, without = protocol.pick_extractors(args.inception, device)
+    sets = load_sets(config, args.split, args.count, args.seed)
     if without:
         print(without, file=sys.stderr)
-    sets = load_sets(config, args.split, args.count, args.seed)
     for line in protocol.notes(model, config, sets, args):
         print(line, file=sys.stderr)
     if args.paired:
         find_truth(sets)
     out = args.out or protocol.default_out(model, args.split)
-    out.mkdir(parents=True)
-
-    directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)
-    told = protocol.protocol(model, config, sets, extractors, args, str(device))
-    with atomic_write(out / "evaluation.json") as file:
-        file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
-    write_page(out / "evaluation.html", told, directions, protocol.metrics_of(model))
-    print(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n")
+    with new_folder(out) as folder:  # begun now, as it may turn out that nothing can be written there
+        directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)
+        told = protocol.protocol(model, config, sets, extractors, args, f"{device}, {dtype}")
+        with atomic_write(folder / "evaluation.json") as file:
+            file.write(json.dumps(told | {"directions": plain(directions)}, indent=1).encode())
+        write_page(folder / "evaluation.html", told, directions, protocol.metrics_of(model))
+    print(printable(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n"))
     print(table(directions))
-    print(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}")
+    print(printable(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}"))
     return 0
 
 

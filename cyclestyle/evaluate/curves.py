@@ -8,7 +8,7 @@ from typing import Any
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 520, 250, 52, 12, 30, 42
 COLOURS = ("#3b7dd8", "#d1662b", "#3a9d5d", "#a14fb8", "#b8960c", "#777777")
 CHARTS = {
-    "Distance to real pictures (excess)": ("quality/kid_random_excess_", "quality/swd_excess_"),
+    "Distance to real pictures (excess)": ("quality/score", "quality/kid_random_", "quality/swd_"),
     "Content kept": ("quality/edge_f_", "quality/structure_"),
     "Adversarial losses": ("loss/adversarial_", "loss/disc_"),
     "Cycle and identity losses": ("loss/cycle_", "loss/identity_"),
@@ -75,4 +75,4 @@ def _ticks(low: float, high: float) -> list[float]:
     step = 10 ** math.floor(math.log10(span / 4))
     step *= next(m for m in (1, 2, 5, 10) if span / (m * step) <= 5)
     first, last = math.floor(low / step), math.ceil(high / step)
-    return [round(i * step, 12) for i in range(first, max(last, first + 1) + 1)]
+    return [i * step for i in range(first, max(last, first + 1) + 1)]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from cyclestyle.commands import printable
 from cyclestyle.evaluate.curves import curves
 from cyclestyle.evaluate.measure import Direction
 from cyclestyle.evaluate.table import EXPLAINED, distance_rows, mean_rows
@@ -65,7 +66,7 @@ def write_page(
         f"<meta name=viewport content='width=device-width'><style>{STYLE}</style><body>{''.join(parts)}</body></html>"
     )
     with atomic_write(path) as file:
-        file.write(page.encode())
+        file.write(printable(page).encode())
 
 
 def _direction(one: Direction) -> str:

@@ -22,16 +22,22 @@ from cyclestyle.files import whole_lines
 from cyclestyle.metrics.compare import Extractors
 from cyclestyle.metrics.inception import DEFAULT_PATH, WEIGHTS, InceptionFeatures, check_inception
 
+SMALLEST = 32  # pixels, for the spectrum of a checkerboard
+
 
 def data_config(model: TrainedModel, root: str | None, size: int | None) -> DataConfig:
     """The model's options of data, with another root or another size.
 
     Raises:
-        UserError: neither names a folder.
+        UserError: neither names a folder, or the pictures would be too small to measure.
     """
     data = model.config.data
     if root is None and data.root is None:
         raise UserError(f"{model.path}: does not say where its pictures lie; name a folder with --data ROOT")
+    if size is None and data.crop_size < SMALLEST:
+        raise UserError(
+            f"{model.path}: was trained on {data.crop_size} pixels, and measures need {SMALLEST}: add --size {SMALLEST}"
+        )
     sides = {} if size is None else {"load_size": size, "crop_size": size}
     return data.model_copy(update={"root": root or data.root, **sides})
 
@@ -68,7 +74,10 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     if best is not None and best.exists() and read_model(best).step != model.step:
         lines.append(f"this is step {model.step}; step {read_model(best).step} measured better while training: {best}")
     if args.split == "train":
-        lines.append("the model has seen these pictures; test or val tell how good it is")
+        lines.append(
+            "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "
+            "how good it is"
+        )
     return lines
 
 
@@ -136,7 +145,7 @@ def run_folder_of(model: TrainedModel) -> Path | None:
 def default_out(model: TrainedModel, split: str) -> Path:
     """A folder for the result that does not exist yet: in the run, or, for a model elsewhere, in `evaluation`."""
     run = run_folder_of(model)
-    where = model.path.parents[1] / "evaluation" if run else Path("evaluation") / model.path.stem
+    where = run / "evaluation" if run else Path("evaluation") / model.path.stem
     number, path = 1, where / f"{split}_step_{model.step:08d}"
     while path.exists():
         number += 1

@@ -72,9 +72,9 @@ def mean_rows(one: Direction) -> list[tuple[str, ...]]:
     for stride in (2, 4):
         name = f"checkerboard_{stride}"
         rise = fake[name] - real[name]
-        rows.append((f"checkerboard of {stride} pixels, dB", f"{rise:+.1f}", f"above real {one.target} pictures"))
+        rows.append((f"checkerboard of {stride} pixels, dB", f"{rise:+z.1f}", f"above real {one.target} pictures"))
     for letter, title in (("L", "lightness L*"), ("a", "green to red a*"), ("b", "blue to yellow b*")):
-        told = [f"{m[f'{letter}_mean']:.0f} +-{m[f'{letter}_std']:.0f}" for m in (fake, real, one.means["source"])]
+        told = [f"{m[f'{letter}_mean']:z.0f} +-{m[f'{letter}_std']:.0f}" for m in (fake, real, one.means["source"])]
         rows.append((title, told[0], f"real {one.target}: {told[1]}; {one.source}: {told[2]}"))
     if one.precision is not None and one.recall is not None:
         rows.append(("precision, Inception", f"{one.precision:.2f}", "higher"))
@@ -104,5 +104,6 @@ def _aligned(rows: list[tuple[str, ...]]) -> str:
 
 def _number(value: float) -> str:
     """Three digits that matter."""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 0.1 else 4
-    return f"{value:.{digits}f}"
+    if abs(value) < 0.1:
+        return f"{value + 0.0:.3g}"
+    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"

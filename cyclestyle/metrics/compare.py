@@ -180,8 +180,10 @@ def compare(
             value, low, high = (float(one[name]) for one in once)
             draws, lows, highs = (one[name] for one in drawn)
             known = interval(high - low, highs - lows).low > 0
-            share = interval(excess(value, low, high), (draws - lows) / (highs - lows)) if known else None
-            found[name] = Measured(interval(value, draws), low, high, share)
+            share = excess(value, low, high)
+            # To first order: quotients themselves have no mean where draws of the ceiling come near to the floor.
+            shares = (draws - lows - share * (highs - lows)) / (high - low)
+            found[name] = Measured(interval(value, draws), low, high, interval(share, shares) if known else None)
     return found
 
 

@@ -35,7 +35,8 @@ class InceptionFeatures(nn.Module):
             torch.load(weights, weights_only=True, map_location="cpu")  # torch-fidelity would run code in the file
             self.net = FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(weights))
         except Exception as error:  # of many kinds on other files
-            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(": ")
+            told = isinstance(error, RuntimeError) and str(error)  # others speak of the inside of files
+            reason = told.splitlines()[0].rstrip(": ") if told else "not a state_dict that torch.save wrote"
             raise UserError(
                 f"{weights}: not InceptionV3's weights ({reason}); download {SOURCE} and give its path with --inception"
             ) from None

@@ -110,7 +110,13 @@ class Translator:
         self._check_memory(pictures)
         try:
             with torch.inference_mode():
-                return to_uint8(self._net(to_tensor(pictures).to(self.device, self.dtype)))
+                made = self._net(to_tensor(pictures).to(self.device, self.dtype))
+                if made.isnan().any():  # which would become black pixels
+                    raise UserError(
+                        f"{self.model.path}: translates {self.source} to {self.target} into what is not a number; its "
+                        "weights are damaged or its training has diverged: take an earlier checkpoint"
+                    )
+                return to_uint8(made)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise

@@ -1,0 +1,159 @@
+"""Parts of an evaluation: which pictures, what is told of them, and how runs are drawn."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from cyclestyle.checkpoint import TrainedModel
+from cyclestyle.config import check_config
+from cyclestyle.data.synthetic import draw_ink, draw_photo
+from cyclestyle.errors import UserError
+from cyclestyle.evaluate.curves import curves
+from cyclestyle.evaluate.measure import Direction, Sets, load_sets, measure, plain
+from cyclestyle.evaluate.protocol import data_config, default_out
+from cyclestyle.evaluate.table import distance_rows
+from cyclestyle.metrics.compare import Extractors, Measured
+from cyclestyle.metrics.distances import Interval
+from tests.helpers import landscapes, merged
+
+
+def model_of(tiny: dict[str, Any], path: Path = Path("model.pt"), **data: Any) -> TrainedModel:
+    return TrainedModel(check_config(merged(tiny, {"data": data})), 12, {}, path)
+
+
+@pytest.mark.parametrize("count", [None, 4])
+def test_training_pictures_that_are_measured_are_not_their_own_floor(tiny: dict[str, Any], count: int | None) -> None:
+    sets = load_sets(check_config(tiny).data, "train", count, seed=0)
+    for domain in "AB":
+        assert len(sets.real[domain]) == len(sets.floor[domain]) == 4
+        assert not any(np.array_equal(x, y) for x in sets.real[domain] for y in sets.floor[domain])
+
+
+def test_the_floor_has_as_many_pictures_of_a_domain_as_are_translated_into_it(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    drawn = Path(tiny["data"]["root"])
+    for name, count in (("trainA", 8), ("trainB", 8), ("testA", 4), ("testB", 6)):
+        (tmp_path / name).mkdir()
+        for i, path in enumerate(sorted((drawn / f"train{name[-1]}").iterdir())[:count]):
+            (tmp_path / name / f"{i}.png").symlink_to(path)
+    sets = load_sets(check_config(merged(tiny, {"data": {"root": str(tmp_path)}})).data, "test", None, seed=0)
+    assert [len(sets.real[d]) for d in "AB"] == [4, 6]
+    assert [len(sets.floor[d]) for d in "AB"] == [6, 4]
+
+
+def test_the_size_of_an_evaluation_is_that_of_training_or_another(tiny: dict[str, Any]) -> None:
+    own, other = (data_config(model_of(tiny), "elsewhere", size) for size in (None, 64))
+    assert (own.root, own.load_size, own.crop_size) == ("elsewhere", 40, 32)
+    assert (other.root, other.load_size, other.crop_size) == ("elsewhere", 64, 64)
+    with pytest.raises(UserError, match=r"trained on 16 pixels, and measures need 32: add --size 32"):
+        data_config(model_of(tiny, crop_size=16), None, None)
+    assert data_config(model_of(tiny, crop_size=16), None, 32).crop_size == 32
+
+
+def test_a_model_that_does_not_know_its_pictures_needs_data(tiny: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="does not say where its pictures lie; name a folder with --data ROOT"):
+        data_config(model_of(tiny, root=None), None, None)
+
+
+def test_results_lie_in_the_run_that_a_model_lies_in(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoints = tmp_path / "run" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    monkeypatch.chdir(checkpoints)
+    expected = tmp_path / "run" / "evaluation" / "val_step_00000012"
+    for path in (checkpoints / "latest.pt", Path("latest.pt")):
+        assert default_out(model_of(tiny, path), "val").resolve() == expected
+    expected.mkdir(parents=True)
+    assert default_out(model_of(tiny, Path("latest.pt")), "val").name == "val_step_00000012-2"
+    assert default_out(model_of(tiny, tmp_path / "mine.pt"), "val") == Path("evaluation/mine/val_step_00000012")
+
+
+def test_a_distance_without_excess_has_dashes() -> None:
+    empty = np.zeros((0, 1, 1, 3), np.uint8)
+    one = Direction("ink", "photo", empty, empty, empty, [])
+    one.distances["swd_16"] = Measured(Interval(123.4, 98.76, 1234.5), 0.0123, 1.234, None)
+    one.distances["colour"] = Measured(Interval(2, -0.0, 3), 1e-5, 5, Interval(0.25, 0, 0.5))
+    assert distance_rows(one) == [
+        ("sliced Wasserstein, 16 pixels", "123", "98.8 to 1234", "0.0123", "1.23", "-", "-"),
+        ("colour (L*, a*, b*)", "2.00", "0 to 3.00", "1e-05", "5.00", "0.25", "0.00 to 0.50"),
+    ]
+
+
+@pytest.mark.parametrize("values", [(0.0, 0.0), (2e-4, 2e-4), (1e-13, 2e-13), (-5.0, 3.0), (1e9, 1e9 + 1)])
+def test_a_curve_stays_within_its_axes(values: tuple[float, float]) -> None:
+    metrics = [{"step": step, "train/learning_rate": value} for step, value in enumerate(values)]
+    [drawn] = curves(metrics)
+    points = drawn.partition("points='")[2].partition("'")[0].split()
+    assert len(points) == 2
+    for point in points:
+        x, y = map(float, point.split(","))
+        assert 52 <= x <= 508
+        assert 29.9 <= y <= 208.1
+
+
+def test_curves_leave_out_what_is_no_number_and_what_was_written_once() -> None:
+    metrics: list[dict[str, Any]] = [{"step": 1, "loss/cycle_ab": 1.0, "score/disc_a_real": 1}]
+    metrics += [{"step": 2, "loss/cycle_ab": math.nan}, {"step": 3, "loss/cycle_ab": 2.0, "loss/identity_<b>": "x"}]
+    [drawn] = curves(metrics)
+    assert drawn.count("<polyline") == 2
+    assert "Cycle and identity losses" in drawn
+    assert "nan" not in drawn
+    assert "<b>" not in drawn
+    assert curves([]) == curves(metrics[:1]) == []
+
+
+class Copies:
+    """Stands for a translator that changes nothing."""
+
+    def __init__(self, source: str, target: str) -> None:
+        self.source, self.target = source, target
+
+    def batch(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
+        return pictures
+
+
+def test_a_translator_that_changes_nothing_has_an_excess_of_1_and_keeps_everything() -> None:
+    real, floor = (
+        {"A": landscapes(draw_ink, part, 12, 32), "B": landscapes(draw_photo, part + 1, 12, 32)} for part in (0, 2)
+    )
+    paths = {domain: [Path(f"{i}.png") for i in range(12)] for domain in "AB"}
+    sets = Sets(real, floor, paths, [])
+    translators: Any = {"ab": Copies("ink", "photo"), "ba": Copies("photo", "ink")}
+    found = measure(translators, sets, Extractors(torch.device("cpu")), rounds=30, paired=False, batch=5)
+    for one in found.values():
+        for name in ("kid_random", "colour"):
+            excess = one.distances[name].excess
+            assert excess is not None
+            assert excess.value == pytest.approx(1, abs=0.05)
+        for name, best in {"edge_f": 1, "structure": 1, "change": 0, "droplets": 0, "cycle_l1": 0}.items():
+            assert one.each[name] == pytest.approx(np.full(12, best), abs=1e-5)
+        assert (one.each["style"] < 0).all()
+    same = Sets({"A": real["A"], "B": real["A"]}, floor, paths, [])
+    one = measure(translators, same, Extractors(torch.device("cpu")), rounds=30, paired=True, batch=5)["ab"]
+    assert one.each["truth_psnr"].tolist() == [100] * 12
+    json.dumps(plain({"ab": one}), allow_nan=False)
+
+
+class Brightens(Copies):
+    """Stands for a translator to ink that adds to each pixel what the one to photos takes away."""
+
+    def batch(self, pictures: list[np.ndarray]) -> list[np.ndarray]:
+        return [picture + np.uint8(50 if self.target == "ink" else -50 % 256) for picture in pictures]
+
+
+def test_a_reconstruction_is_what_the_other_translator_makes_of_a_translation() -> None:
+    pictures = {d: landscapes(draw_ink, part, 4, 32) // 2 + 60 for part, d in enumerate("AB")}
+    sets = Sets(pictures, pictures, {d: [Path(f"{i}.png") for i in range(4)] for d in "AB"}, [])
+    translators: Any = {"ab": Brightens("ink", "photo"), "ba": Brightens("photo", "ink")}
+    found = measure(translators, sets, Extractors(torch.device("cpu")), rounds=20, paired=False, batch=3)
+    for one in found.values():
+        assert one.each["cycle_l1"].tolist() == pytest.approx([0] * 4, abs=1e-4)
+        assert one.each["change"].tolist() == pytest.approx([50 / 255] * 4, rel=1e-4)
+        assert np.array_equal(one.recs, one.sources)
