@@ -81,7 +81,7 @@ def _direction(one: Direction) -> str:
     ]
     for name, order, meaning in (
         ("style", order_of_style, "how much nearer to real pictures of the target than to untranslated ones"),
-        ("content", order_of_content, "share of edges kept"),
+        ("content", order_of_content, "whether the edges are those of the source (F-score)"),
     ):
         parts.append(f"<h3>Best by {name}</h3><p class=about>{meaning}</p>{_gallery(one, order[:shown])}")
         parts.append(f"<h3>Worst by {name}</h3>{_gallery(one, order[::-1][:shown])}")

@@ -14,7 +14,7 @@ import PIL
 import torch
 
 from cyclestyle import __version__
-from cyclestyle.checkpoint import TrainedModel, read_model
+from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.config import DataConfig
 from cyclestyle.errors import UserError
 from cyclestyle.evaluate.measure import FEW, Sets
@@ -69,16 +69,24 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     names = [[path.stem for path in sets.paths[d]] for d in "AB"]
     if names[0] == names[1] and not args.paired:
         lines.append("files of both folders have the same names; if they show the same, add --paired")
-    run = run_folder_of(model)
-    best = run / "checkpoints" / "best.safetensors" if run else None
-    if best is not None and best.exists() and read_model(best).step != model.step:
-        lines.append(f"this is step {model.step}; step {read_model(best).step} measured better while training: {best}")
+    best = _best_beside(model)
+    if best is not None and best.step != model.step:
+        lines.append(f"this is step {model.step}; step {best.step} measured better while training: {best.path}")
     if args.split == "train":
         lines.append(
             "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "
             "how good it is"
         )
     return lines
+
+
+def _best_beside(model: TrainedModel) -> TrainedModel | None:
+    """The generators of the same run that measured best, if they can be read."""
+    run = run_folder_of(model)
+    try:
+        return read_model(run / "checkpoints" / "best.safetensors") if run else None
+    except CheckpointError:
+        return None
 
 
 def protocol(

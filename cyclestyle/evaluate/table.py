@@ -22,19 +22,19 @@ DISTANCES = {
 }
 MEANS = {
     "edge_f": Meaning("edges kept, F-score", "higher"),
-    "structure": Meaning("structure kept, SSIM's term", "higher"),
-    "correlation": Meaning("luminance, correlation to source", "negative: inverted"),
-    "change": Meaning("change, L1 of 1", "near 0: nothing is translated"),
+    "structure": Meaning("light and dark kept (SSIM's structure)", "higher"),
+    "correlation": Meaning("brightness pattern, correlation", "-1: inverted"),
+    "change": Meaning("change to the source (0 to 1)", "near 0: nothing is translated"),
     "droplets": Meaning("droplets a picture", "lower"),
-    "cycle_l1": Meaning("cycle error, L1 of 255", "lower"),
-    "cycle_psnr": Meaning("cycle, PSNR in dB", "higher"),
-    "cycle_ssim": Meaning("cycle, SSIM", "higher"),
+    "cycle_l1": Meaning("there and back: error (0 to 255)", "lower"),
+    "cycle_psnr": Meaning("there and back: PSNR in dB", "higher"),
+    "cycle_ssim": Meaning("there and back: SSIM", "higher"),
     "truth_psnr": Meaning("to the true picture, PSNR in dB", "higher"),
     "truth_ssim": Meaning("to the true picture, SSIM", "higher"),
 }
 EXPLAINED = (
     "floor: as many real training pictures; ceiling: untranslated pictures; excess: 0 is as near as real ones, 1 no "
-    "nearer than untranslated, - where those two hardly differ"
+    "nearer than untranslated, - where so few pictures cannot tell floor from ceiling"
 )
 
 
@@ -72,7 +72,13 @@ def mean_rows(one: Direction) -> list[tuple[str, ...]]:
     for stride in (2, 4):
         name = f"checkerboard_{stride}"
         rise = fake[name] - real[name]
-        rows.append((f"checkerboard of {stride} pixels, dB", f"{rise:+z.1f}", f"above real {one.target} pictures"))
+        rows.append(
+            (
+                f"checkerboard of {stride} pixels, dB",
+                f"{rise:+z.1f}",
+                f"above real {one.target} pictures; over 4 can be seen",
+            )
+        )
     for letter, title in (("L", "lightness L*"), ("a", "green to red a*"), ("b", "blue to yellow b*")):
         told = [f"{m[f'{letter}_mean']:z.0f} +-{m[f'{letter}_std']:.0f}" for m in (fake, real, one.means["source"])]
         rows.append((title, told[0], f"real {one.target}: {told[1]}; {one.source}: {told[2]}"))

@@ -14,7 +14,7 @@ NEIGHBOURS = 3  # of precision and recall, as in the paper
 
 
 class Interval(NamedTuple):
-    """A value and the range that it would keep to in 95 of 100 draws of as many pictures."""
+    """A value and the range of 95 in 100 draws of as many pictures (wider than need be near the floor)."""
 
     value: float
     low: float

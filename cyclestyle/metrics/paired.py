@@ -33,13 +33,14 @@ def ssim(pictures: Tensor, truth: Tensor) -> Tensor:
 
 
 def structure(pictures: Tensor, source: Tensor) -> Tensor:
-    """The structure term of `ssim` alone: whether dark and bright lie alike, whatever their tone and contrast.
+    """Whether dark and bright lie alike, whatever their tone and contrast: the structure term of `ssim`.
 
-    Args and result as `ssim`; negative where dark and bright are exchanged.
+    Args and result as `ssim`; negative where dark and bright are exchanged, and near 0 where one picture alone is flat:
+    the authors' term is 1 there, the best for a generator that paints nothing.
     """
     _, _, var_x, var_y, both = _local(pictures, source)
     c3 = (2 * 0.03) ** 2 / 2
-    return ((both + c3) / ((var_x * var_y).sqrt() + c3)).mean((1, 2, 3))
+    return ((both + c3) / ((var_x + c3) * (var_y + c3)).sqrt()).mean((1, 2, 3))
 
 
 def _local(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

@@ -235,10 +235,15 @@ def test_measures_of_pairs_are_told_of_each_pair_alone() -> None:
 def test_a_change_of_tone_keeps_structure_edges_and_correlation(contrast: float, brightness: float) -> None:
     x = 0.7 * smooth(0)
     changed = contrast * x + brightness
-    assert float(paired.structure(changed, x)) == pytest.approx(1, abs=1e-4)
+    assert float(paired.structure(changed, x)) > 0.85  # what is faint already counts a little less
     assert float(paired.correlation(changed, x)) == pytest.approx(1, abs=1e-5)
     assert float(paired.edge_f_score(changed, x)) > 0.98
     assert float(paired.ssim(changed, x)) < 0.99
+
+
+def test_a_picture_without_anything_in_it_keeps_no_structure() -> None:
+    x = smooth(0)
+    assert float(paired.structure(torch.zeros_like(x), x)) < 0.5
 
 
 def test_an_inverted_picture_keeps_edges_but_not_structure() -> None:
