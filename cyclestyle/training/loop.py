@@ -153,7 +153,7 @@ def _loader(data: UnpairedData, state: TrainState, config: Config) -> Generator[
     """Batches from where the run stands."""
     data.retries = state.retries
     on_gpu = next(state.model.parameters()).is_cuda
-    return batches(data, state.samples, config.train.batch_size, config.data.workers, pin=on_gpu)
+    return batches(data, state.samples, config.train.batch_size, config.data.workers, on_gpu)
 
 
 def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, total: int, where: str) -> None:
