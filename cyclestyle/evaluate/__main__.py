@@ -51,7 +51,7 @@ def _main(argv: list[str] | None) -> int:
 
     from cyclestyle.checkpoint import read_model
     from cyclestyle.evaluate import protocol
-    from cyclestyle.evaluate.measure import find_truth, load_sets, measure, plain
+    from cyclestyle.evaluate.measure import load_sets, measure, pair_up, plain
     from cyclestyle.evaluate.page import write_page
     from cyclestyle.evaluate.table import table
     from cyclestyle.files import atomic_write, new_folder, refuse_used_folder
@@ -68,12 +68,12 @@ def _main(argv: list[str] | None) -> int:
     config = protocol.data_config(model, args.data, args.size)
     extractors, without = protocol.pick_extractors(args.inception, device)
     sets = load_sets(config, args.split, args.count, args.seed)
+    if args.paired:
+        sets = pair_up(sets)
     if without:
         print(without, file=sys.stderr)
     for line in protocol.notes(model, config, sets, args):
         print(line, file=sys.stderr)
-    if args.paired:
-        find_truth(sets)
     out = args.out or protocol.default_out(model, args.split)
     with new_folder(out) as folder:  # begun now, as it may turn out that nothing can be written there
         directions = measure(translators, sets, extractors, args.rounds, args.paired, args.batch_size)

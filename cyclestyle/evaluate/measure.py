@@ -99,18 +99,26 @@ def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> S
     return Sets(real, floor, paths, problems)
 
 
-def find_truth(sets: Sets) -> None:
-    """Whether files of equal name stand in both folders of the split, in the same order.
+def pair_up(sets: Sets) -> Sets:
+    """The pictures whose names stand in both folders of the split, in the same order; the others become problems.
 
     Raises:
-        UserError: one has no partner.
+        UserError: fewer than half have a partner, or a name stands twice in a folder.
     """
-    names = [[path.stem for path in sets.paths[d]] for d in "AB"]
-    if names[0] != names[1]:
-        lonely = sorted(set(names[0]) ^ set(names[1])) or ["(the same name twice)"]
-        raise UserError(
-            f"--paired: files of the two folders must have the same names; without a partner: {', '.join(lonely[:5])}"
-        )
+    where = {d: {path.stem: i for i, path in enumerate(paths)} for d, paths in sets.paths.items()}
+    common = sorted(where["A"].keys() & where["B"].keys())
+    lonely = sorted(str(p) for d, paths in sets.paths.items() for p in paths if p.stem not in common)
+    twice = [str(p) for d, paths in sets.paths.items() for i, p in enumerate(paths) if where[d][p.stem] != i]
+    if twice or len(common) < LEAST or len(common) < len(lonely) / 2:
+        what = f"twice there: {', '.join(twice[:3])}" if twice else f"without a partner: {', '.join(lonely[:3])}"
+        raise UserError(f"--paired: pictures that show the same must have the same name in both folders; {what}")
+    chosen = {d: [where[d][name] for name in common] for d in "AB"}
+    return Sets(
+        {d: sets.real[d][chosen[d]] for d in "AB"},
+        sets.floor,
+        {d: [sets.paths[d][i] for i in chosen[d]] for d in "AB"},
+        sets.problems + [f"{path}: has no partner that can be used" for path in lonely],
+    )
 
 
 def measure(

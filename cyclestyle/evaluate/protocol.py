@@ -69,6 +69,16 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     names = [[path.stem for path in sets.paths[d]] for d in "AB"]
     if names[0] == names[1] and not args.paired:
         lines.append("files of both folders have the same names; if they show the same, add --paired")
+    for domain, other in ("AB", "BA"):
+        if len(sets.floor[domain]) < len(sets.real[other]):
+            lines.append(
+                f"train{domain} has {len(sets.floor[domain])} pictures for the floor, fewer than are translated"
+            )
+    prepared = [d for d in "AB" if getattr(config.prepare, d).autocontrast is not None]
+    if prepared:
+        lines.append(
+            f"data.prepare: the model learned other pictures of {' and '.join(prepared)} than those it is compared with"
+        )
     best = _best_beside(model)
     if best is not None and best.step != model.step:
         lines.append(f"this is step {model.step}; step {best.step} measured better while training: {best.path}")

@@ -245,6 +245,23 @@ def test_a_model_file_of_no_run_is_evaluated_at_another_size_into_the_working_fo
     assert data.is_dir()
 
 
+def test_a_picture_without_a_partner_is_left_out_of_pairs_and_named(
+    run_dir: Path, paired_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = links(paired_set, tmp_path / "data")
+    (data / "testA" / "0000.png").rename(data / "testA" / "other.png")
+    (data / "testB" / "0002.png").unlink()
+    (data / "testB" / "0002.png").write_text("no picture")
+    assert main([str(run_dir), "--paired", "--data", str(data), "-o", str(tmp_path / "out"), *QUICK]) == 0
+    err = capsys.readouterr().err
+    for name in ("testA/other.png", "testB/0000.png", "testA/0002.png"):
+        assert f"left out: {data / name}: has no partner that can be used" in err
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    for direction, folder in (("ab", "testA"), ("ba", "testB")):
+        files = [picture["file"] for picture in found["directions"][direction]["pictures"]]
+        assert files == [str(data / folder / f"{number:04d}.png") for number in (1, 3, 4, 5, 6, 7)]
+
+
 def test_unreadable_pictures_are_left_out_and_named(
     run_dir: Path, paired_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,7 +315,7 @@ def test_a_model_that_gives_no_numbers_is_refused_and_leaves_nothing(
         (["RUN", "-o", "FILE/out"], "FILE"),
         (["RUN", "--inception", "nowhere.pth"], "error: nowhere.pth: no such file; for FID, KID, precision and recall"),
         (["RUN", "--inception", "FILE"], "not InceptionV3's weights (not a state_dict that torch.save wrote)"),
-        (["RUN", "--paired", "--data", "UNPAIRED"], "without a partner: 0000, other"),
+        (["RUN", "--paired", "--data", "UNPAIRED"], "without a partner: UNPAIRED/testA/0000x.png"),
     ],
 )
 def test_mistakes_are_one_line_and_status_1(
@@ -319,8 +336,8 @@ def test_mistakes_are_one_line_and_status_1(
             path.unlink()
             path.write_text("no picture")
     if "UNPAIRED" in words:
-        links(paired_set, tmp_path / "UNPAIRED")
-        (tmp_path / "UNPAIRED" / "testA" / "0000.png").rename(tmp_path / "UNPAIRED" / "testA" / "other.png")
+        for path in links(paired_set, tmp_path / "UNPAIRED").glob("testA/*"):
+            path.rename(path.with_stem(f"{path.stem}x"))
     names = {"RUN": str(run_dir), "DATA": str(paired_set)}
     assert main([names.get(word, word) for word in words]) == 1
     lines = capsys.readouterr().err.strip().splitlines()
