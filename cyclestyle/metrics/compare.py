@@ -125,14 +125,10 @@ def inception(sets: list[Weighted], real: Described, weights: Tensor) -> list[di
 DISTANCES: tuple[Distance, ...] = (kid_random, swd, colour)
 
 
-def values(sets: list[Described], real: Described) -> list[dict[str, float]]:
-    """For each set every distance of `DISTANCES` to `real`, by name."""
-    weighted, once = [(x, torch.ones(1, len(x))) for x in sets], torch.ones(1, len(real))
-    found: list[dict[str, float]] = [{} for _ in sets]
-    for distance in DISTANCES:
-        for named, new in zip(found, distance(weighted, real, once), strict=True):
-            named.update({name: float(value) for name, value in new.items()})
-    return found
+def values(x: Described, real: Described) -> dict[str, float]:
+    """Every distance of `DISTANCES` between two sets, by name."""
+    once, once_real = torch.ones(1, len(x)), torch.ones(1, len(real))
+    return {n: float(v) for distance in DISTANCES for n, v in distance([(x, once)], real, once_real)[0].items()}
 
 
 def excess(value: float, floor: float, ceiling: float) -> float:

@@ -25,7 +25,7 @@ TRANSLATIONS = {
         "loss.identity and loss.cycle",
     ),
     "identity_collapse": Detector(
-        lambda n: n["change"] < 0.03 and n["kid_random"] > 0.8,
+        lambda n: n["change"] < 0.03 and n.get("kid_random", 1) > 0.8,
         "{source} is hardly changed on its way to {target}: lower loss.identity and loss.cycle of that direction",
     ),
     "mode_collapse": Detector(

@@ -24,6 +24,7 @@ from cyclestyle.training.state import TrainState
 log = logging.getLogger("cyclestyle")
 LEAST, BATCH = 4, 8  # pictures of a domain; in a pass
 SMALLEST = 32  # pixels, for the spectrum of a checkerboard
+DISTANCES = {"kid_random", "swd", "colour"}
 HIGHER_IS_BETTER = ("edge_f", "structure")
 Translate = Callable[[str, np.ndarray], np.ndarray]
 
@@ -71,13 +72,14 @@ class Quality:
         return {d: Described(pictures, self._extractors, seed) for seed, (d, pictures) in enumerate(self._real.items())}
 
     @cached_property
-    def _bounds(self) -> dict[str, tuple[dict[str, float], dict[str, float]]]:
-        """For `ab` and `ba` the distances of real training pictures, and of untranslated ones."""
+    def _bounds(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """For `ab` and `ba`, by distance, floor and ceiling, where these pictures can tell them apart."""
         bounds = {}
         for key in ("AB", "BA"):
             near = Described(self._pictures(f"train{key[1]}"), self._extractors, 2)
-            floor, ceiling = compare.values([near, self._targets[key[0]]], self._targets[key[1]])
-            bounds[key.lower()] = floor, ceiling
+            source, target = self._targets[key[0]], self._targets[key[1]]
+            measured = compare.compare(source, source, target, near, rounds=50)
+            bounds[key.lower()] = {n: (m.floor, m.ceiling) for n, m in measured.items() if m.excess is not None}
         return bounds
 
     def measure(self, translate: Translate) -> dict[str, float]:
@@ -88,30 +90,27 @@ class Quality:
 
         Returns:
             values by name, each with `_ab` or `_ba`: excess of distances (0: as near as real pictures are, 1: no nearer
-            than untranslated ones), means of measures of single pictures, `checkerboard` in dB above real pictures,
-            `diversity` as a share of that of real pictures; and without suffix `score`, the mean of all excesses.
+            than untranslated ones; left out where so few pictures cannot tell these apart), means of measures of single
+            pictures, `checkerboard` in dB above real pictures, `diversity` as a share of that of real pictures; and
+            without suffix `score`, the mean of the excesses of kid_random and swd.
         """
         found: dict[str, float] = {}
-        excesses = []
         for key, back in (("ab", "ba"), ("ba", "ab")):
             source, target = self._targets[key[0].upper()], self._targets[key[1].upper()]
             pictures = translate(key, source.pictures)
             fake = Described(pictures, self._extractors, 3)
             rec = Described(translate(back, pictures), self._extractors, 4)
-            floor, ceiling = self._bounds[key]
-            [distances] = compare.values([fake], target)
-            for name in ("kid_random", "swd"):
-                excess = compare.excess(distances[name], floor[name], ceiling[name])
-                found[f"{name}_{key}"] = excess
-                excesses.append(excess)
+            distances = compare.values(fake, target)
+            for name in DISTANCES & self._bounds[key].keys():
+                found[f"{name}_{key}"] = compare.excess(distances[name], *self._bounds[key][name])
             found |= {
                 f"{name}_{key}": float(values.mean()) for name, values in compare.pairs(fake, source, rec).items()
             }
             ours, theirs = compare.checkerboard(fake), compare.checkerboard(target)
             found[f"checkerboard_{key}"] = max(float(ours[n].mean() - theirs[n].mean()) for n in ours)
             found[f"diversity_{key}"] = compare.diversity(fake) / max(compare.diversity(target), 1e-6)
-        known = [excess for excess in excesses if np.isfinite(excess)]
-        return {"score": float(np.mean(known)) if known else float("nan"), **found}
+        scores = [value for name, value in found.items() if name.startswith(("kid_random_", "swd_"))]
+        return {**({"score": float(np.mean(scores))} if scores else {}), **found}
 
 
 def evaluate(
@@ -119,7 +118,7 @@ def evaluate(
 ) -> None:
     """Measure the generators, tell what was found, and keep them as `best.pt` if they are the best so far."""
     values = quality.measure(partial(_translations, state.best_generators, config, dtype))
-    report.numbers(state.step, {f"quality/{name}": value for name, value in values.items() if np.isfinite(value)})
+    report.numbers(state.step, {f"quality/{name}": value for name, value in values.items()})
     report.warnings(state.step, state.watch.look_at_quality(values))
     value = _value(config, values)
     if _is_better(config, value, state.best):
@@ -149,7 +148,8 @@ def describe_best(config: Config, state: TrainState) -> str:
 def _value(config: Config, values: dict[str, float]) -> float:
     """What `report.best_by` names, the mean of both directions; no number if it could not be measured."""
     name = config.report.best_by
-    return values[name] if name == "score" else float(np.mean([values[f"{name}_{key}"] for key in ("ab", "ba")]))
+    known = [values[n] for n in (name, f"{name}_ab", f"{name}_ba") if n in values]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def _is_better(config: Config, value: float, best: dict[str, float]) -> bool:

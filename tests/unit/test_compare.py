@@ -65,8 +65,7 @@ def test_distances_grow_with_what_is_done_to_pictures(
     ink: Described,
     extractors: Extractors,
 ) -> None:
-    sets = [Described(change(OTHER_INK, level), extractors, 1) for level in levels]
-    found = values(sets, ink)
+    found = [values(Described(change(OTHER_INK, level), extractors, 1), ink) for level in levels]
     for name in names:
         series = [one[name] for one in found]
         assert series == sorted(series), name
@@ -74,7 +73,8 @@ def test_distances_grow_with_what_is_done_to_pictures(
 
 
 def test_values_have_every_distance_and_the_same_set_is_nearest(ink: Described, extractors: Extractors) -> None:
-    same, other, photos = values([ink, Described(OTHER_INK, extractors, 1), Described(PHOTOS, extractors, 2)], ink)
+    sets = ink, Described(OTHER_INK, extractors, 1), Described(PHOTOS, extractors, 2)
+    same, other, photos = (values(one, ink) for one in sets)
     assert set(same) == {"kid_random", "swd", "swd_48", "swd_24", "colour"}
     assert same["swd"] == same["colour"] == 0
     assert all(same[name] < other[name] < photos[name] for name in same)
@@ -82,7 +82,7 @@ def test_values_have_every_distance_and_the_same_set_is_nearest(ink: Described, 
 
 def test_swd_is_in_units_of_the_spread_of_real_pictures(ink: Described, extractors: Extractors) -> None:
     pale = [Described(pictures // 2 + 64, extractors, s) for s, pictures in ((0, ink.pictures), (1, PHOTOS))]
-    [expected], [found] = values([Described(PHOTOS, extractors, 1)], ink), values(pale[1:], pale[0])
+    expected, found = values(Described(PHOTOS, extractors, 1), ink), values(pale[1], pale[0])
     assert found["swd_48"] == pytest.approx(expected["swd_48"], rel=0.05)
     assert found["swd"] == pytest.approx(expected["swd"], rel=0.05)
 
@@ -104,7 +104,7 @@ def test_compare_tells_another_real_set_from_untranslated_pictures(ink: Describe
         assert none[name].value.low < none[name].value.value < none[name].value.high
         assert none[name].value.value == pytest.approx(none[name].ceiling, rel=0.02)
         assert real[name].floor == none[name].floor < real[name].ceiling
-    plain = values([Described(OTHER_INK, extractors, 4)], ink)[0]
+    plain = values(Described(OTHER_INK, extractors, 4), ink)
     assert {name: measured.value.value for name, measured in real.items()} == pytest.approx(plain)
 
 
