@@ -103,7 +103,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             due = _due(config, state.step, data.epoch_length(), state.step >= next_save, last)
             if any(due.values()) and what_diverged(state):
                 loader.close()
-                go_back(folder, config, state, device, dtype)
+                go_back(folder, config, state, partial(_first_state, config, device, dtype))
                 report.go_back(state.step)
                 loader, train_step = _loader(data, state, config), TrainStep(state, config.loss, dtype)
                 next_save = _next(state.step, config.train.save_every_steps)
@@ -147,6 +147,14 @@ def _stand(config: Config, state: TrainState, data: UnpairedData, folder: RunFol
         option = _length_option(config)
         raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
     return total
+
+
+def _first_state(config: Config, device: torch.device, dtype: torch.dtype) -> TrainState:
+    """What a run begins with."""
+    state = TrainState(config, device, dtype)
+    if config.train.init_from:
+        _start_from(config.train.init_from, config, state)
+    return state
 
 
 def _loader(data: UnpairedData, state: TrainState, config: Config) -> Generator[Batch, None, None]:
@@ -263,8 +271,9 @@ def _save(
     The numbers of its steps are written before it, so that none is missing when the run goes on from there.
     """
     if bad := what_diverged(state):
-        log.error("%s has diverged: step %d is not saved, earlier checkpoints stand", ", ".join(bad), state.step)
-        return state.step
+        raise UserError(
+            f"{', '.join(bad)} has diverged: step {state.step} is not saved; --resume goes on from the last checkpoint"
+        )
     for attempt in itertools.count(1):
         try:
             report.write_waiting()

@@ -2,8 +2,7 @@
 
 import logging
 import math
-
-import torch
+from collections.abc import Callable
 
 from cyclestyle.checkpoint import newest_intact, save_checkpoint
 from cyclestyle.config import Config
@@ -17,13 +16,16 @@ EXPLODED = 1000.0  # healthy losses are below 20
 
 def what_diverged(state: TrainState) -> list[str]:
     """Names of losses that are no finite number any more or have exploded, or `a weight`; usually empty."""
-    bad = [n for n, v in state.means().items() if n.startswith("loss/") and not abs(v) < EXPLODED]
-    bad += [n for n, v in state.means().items() if not math.isfinite(v) and n not in bad]
+    means = state.means()
+    bad = [n for n, v in means.items() if not math.isfinite(v) or (n.startswith("loss/") and abs(v) >= EXPLODED)]
     return bad or ([] if state.is_finite() else ["a weight"])
 
 
-def go_back(folder: RunFolder, config: Config, state: TrainState, device: torch.device, dtype: torch.dtype) -> None:
-    """Load the last checkpoint, or the start, count a retry, and write that count down.
+def go_back(folder: RunFolder, config: Config, state: TrainState, first_state: Callable[[], TrainState]) -> None:
+    """Load the last checkpoint, count a retry, and write that count down; the best measurement stays.
+
+    Args:
+        first_state: makes the state that the run began with, where there is no checkpoint yet.
 
     Raises:
         UserError: no retry is left.
@@ -35,9 +37,9 @@ def go_back(folder: RunFolder, config: Config, state: TrainState, device: torch.
             f"lower rates; the checkpoints in {folder.path} are from before. Resume with a lower train.lr, with "
             "train.precision=fp32, or with more train.retries"
         )
-    found, pictures = newest_intact(folder.checkpoints), state.pictures
-    state.load_state_dict(found[1] if found else TrainState(config, device, dtype).state_dict())
-    state.retries, state.pictures = retries, pictures
+    found, pictures, best = newest_intact(folder.checkpoints), state.pictures, state.best
+    state.load_state_dict(found[1] if found else first_state().state_dict())
+    state.retries, state.pictures, state.best = retries, pictures, best
     save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
     log.warning(
         "%s diverged near step %d: back to step %d, with half the learning rate and other random numbers (retry %d of "

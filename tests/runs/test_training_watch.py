@@ -173,6 +173,30 @@ def test_a_run_that_diverges_before_its_first_checkpoint_starts_again(
     assert "back to step 0" in (tmp_path / "run" / "log.txt").read_text()
 
 
+def test_a_run_that_goes_back_to_its_start_begins_with_the_generators_it_was_given(
+    tiny: dict[str, Any], tmp_path: Path, poison: Callable[..., None]
+) -> None:
+    run(tiny, tmp_path / "given")
+    poison(range(1, 2), float("nan"))
+    still = {"lr": 1e-30, "max_steps": 2, "init_from": str(tmp_path / "given")}
+    run(tiny, tmp_path / "run", train=still)
+    assert final(tmp_path / "run")["retries"] == 1
+    assert differing(final(tmp_path / "given")["generators"], final(tmp_path / "run")["generators"]) == []
+
+
+def test_a_run_that_goes_back_keeps_the_best_that_it_measured(
+    measured: dict[str, Any], tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.2, 0.4, 0.3])  # at steps 3, 6 and 8, of which 3 comes before the first checkpoint
+    monkeypatch.setattr(quality.Quality, "measure", lambda self, translate: {"score": next(scores, 0.5)})
+    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
+    poison(range(5, 6), float("nan"))
+    run(measured, tmp_path / "run", train={"save_every_steps": 7})
+    assert final(tmp_path / "run")["retries"] == 1
+    assert final(tmp_path / "run")["best"]["value"] == 0.2
+    assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == 3
+
+
 def test_a_run_that_diverges_again_and_again_ends_and_spoils_no_checkpoint(
     tiny: dict[str, Any], tmp_path: Path, poison: Callable[..., None]
 ) -> None:
