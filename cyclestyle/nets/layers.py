@@ -1,5 +1,6 @@
 """Layers that the networks share."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -86,8 +87,21 @@ def fix_weights(net: nn.Module) -> None:
             module.fix_weights()
 
 
-class InstanceNorm(nn.Module):
-    """Instance normalisation without learned scale (arXiv:1607.08022); statistics are taken in fp32.
+class Norm(nn.Module):
+    """Normalisation of (B, C, H, W) without learned scale; statistics are taken in fp32.
+
+    Attributes:
+        groups: of channels that share statistics; None: each has its own.
+        given: does the work in place of this layer, with statistics of its own, where parts of a picture are made.
+    """
+
+    eps = 1e-5
+    groups: int | None = None
+    given: Callable[[Tensor], Tensor] | None = None
+
+
+class InstanceNorm(Norm):
+    """Instance normalisation (arXiv:1607.08022).
 
     In fp32 it rounds as `F.instance_norm`, and so as published implementations do. That function gives wrong gradients
     on the CPU for a batch of one whose incoming gradient is channels_last (PyTorch 2.13 and 2.15), hence the guard.
@@ -97,6 +111,8 @@ class InstanceNorm(nn.Module):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.given is not None:
+            return self.given(x)
         if x.dtype == torch.float32 and x.is_contiguous():
             normed = F.instance_norm(x)
             if normed.requires_grad:
@@ -108,14 +124,18 @@ class InstanceNorm(nn.Module):
         return each[0] if len(each) == 1 else torch.cat(each)
 
 
-class GroupNorm(nn.Module):
-    """Group normalisation without learned scale (arXiv:1803.08494); statistics are taken in fp32."""
+class GroupNorm(Norm):
+    """Group normalisation (arXiv:1803.08494)."""
+
+    groups: int
 
     def __init__(self, groups: int) -> None:
         super().__init__()
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.given is not None:
+            return self.given(x)
         return _group_norm(x, self.groups)
 
 

@@ -1,9 +1,13 @@
 """ResNet generator (Johnson et al., arXiv:1603.08155, as in CycleGAN, arXiv:1703.10593, section 7.2)."""
 
+from typing import cast
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cyclestyle.nets.layers import ReflectConv, make_norm
+from cyclestyle.nets.stages import Stage, norms_in
 
 
 class ResidualBlock(nn.Module):
@@ -19,6 +23,15 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.body(x) + x
+
+    def stages(self, channels: int) -> list[Stage]:
+        """From a map x to the next; two of its size are kept meanwhile."""
+        first, norm, _, second, last = self.body
+        return [
+            Stage(["x"], "y", channels, 4, 4, first, following=norms_in(norm)),
+            Stage(["y"], "z", channels, 4, 4, lambda y: second(F.relu(norm(y))), following=norms_in(last)),
+            Stage(["x", "z"], "x", channels, 4, 0, lambda x, z: x + last(z)),
+        ]
 
 
 class ResnetGenerator(nn.Module):
@@ -65,6 +78,36 @@ class ResnetGenerator(nn.Module):
         else:
             x = self.up(self.blocks(self.down(self.stem(x))))
         return torch.tanh(self.head(x).float())
+
+    def stages(self) -> list[Stage]:
+        """The same in stages: what lies between them is of a quarter of the resolution, and of half of it at last."""
+        c = self.head.in_channels
+        conv, norm, _ = cast(nn.Sequential, self.down[1])
+
+        def encode(picture: Tensor) -> Tensor:
+            x: Tensor = conv(self.down[0](self.stem(picture)))
+            return x
+
+        stages = [
+            Stage(["picture"], "x", 4 * c, 4, 8, encode, norms_in(self.stem, self.down[0]), norms_in(norm)),
+            Stage(["x"], "x", 4 * c, 4, 0, lambda x: F.relu(norm(x))),
+        ]
+        for block in self.blocks:
+            stages += cast(ResidualBlock, block).stages(4 * c)
+        shown = ["picture"] if self.skips else []
+        return [
+            *stages,
+            Stage(["x", *shown], "half", 2 * c, 2, 8, self._decode, norms_in(self.up[0])),
+            Stage(["half", *shown], "translation", 3, 1, 8, self._finish, norms_in(self.up[1])),
+        ]
+
+    def _decode(self, x: Tensor, picture: Tensor | None = None) -> Tensor:
+        half: Tensor = self.up[0](x)
+        return half if picture is None else self.down[0](self.stem(picture)) + half
+
+    def _finish(self, half: Tensor, picture: Tensor | None = None) -> Tensor:
+        full = self.up[1](half)
+        return torch.tanh(self.head(full if picture is None else self.stem(picture) + full).float())
 
 
 def _unit(conv: nn.Module, norm: str) -> nn.Sequential:

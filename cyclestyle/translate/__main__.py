@@ -37,6 +37,14 @@ def _main(argv: list[str] | None) -> int:
         "--batch-size", type=int, default=1, metavar="N", help="pictures of one size at a time (default: 1)"
     )
     parser.add_argument(
+        "--tile",
+        type=_tile,
+        default="auto",
+        metavar="auto|N|off",
+        help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
+        "auto, tiles only where memory would not do for the whole)",
+    )
+    parser.add_argument(
         "--overwrite", action="store_true", help="write over translations that exist; inputs are always safe"
     )
     args = parser.parse_args(argv)
@@ -48,8 +56,9 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.translator import Translator
 
-    translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision)
+    translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile)
     jobs = find_jobs(args.inputs, args.out, args.overwrite)
+    translator.scratch = jobs[0].target.parent
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"
@@ -58,6 +67,10 @@ def _main(argv: list[str] | None) -> int:
     failures = _translate(translator, jobs, args.batch_size)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
+
+
+def _tile(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _translate(translator: "Translator", jobs: "list[Job]", batch_size: int) -> int:
@@ -90,6 +103,8 @@ def _translate(translator: "Translator", jobs: "list[Job]", batch_size: int) -> 
                 len(group) == batch_size or translator.padded_shape(group[0][1]) != translator.padded_shape(picture)
             ):
                 finish()
+            if told := translator.tiling(picture):
+                bar.write(f"{job.source}: {told}")
             group.append((job, picture))
         finish()
     return failed

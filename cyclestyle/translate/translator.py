@@ -1,11 +1,15 @@
 """What users hold: a trained generator that takes and gives pictures."""
 
+import shutil
+import tempfile
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from tqdm import tqdm
 
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
@@ -14,7 +18,11 @@ from cyclestyle.errors import UserError, choices
 from cyclestyle.images import pad_to_multiple, prepare_image, to_tensor, to_uint8
 from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
 from cyclestyle.nets import fix_weights
+from cyclestyle.translate.tiles import Tiles
 
+GIB = 2**30
+TILE, LEAST_TILE = 512, 64  # pixels
+ROOM = 2 * GIB  # more is not faster: the system keeps files in memory as long as nobody needs it
 SURELY_ENOUGH = 5000  # bytes of memory for a byte of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -27,16 +35,24 @@ class Translator:
         direction: AtoB or BtoA.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, bf16 or fp16, of convolutions.
+        tile: side in pixels of the tiles that larger pictures go through in; auto: tiles only where memory would not do
+            for the whole; off: never. The translation is the same, but for rounding.
 
     Attributes:
         source, target: what the two domains are called.
+        scratch: folder for what tiles keep and memory does not hold; at first that for temporary files.
 
     Raises:
         UserError: the direction, device or precision cannot be had, or the weights do not fit the description.
     """
 
     def __init__(
-        self, model: TrainedModel, direction: str = "AtoB", device: str = "auto", precision: str = "auto"
+        self,
+        model: TrainedModel,
+        direction: str = "AtoB",
+        device: str = "auto",
+        precision: str = "auto",
+        tile: int | str = "auto",
     ) -> None:
         if direction not in DIRECTIONS:
             raise UserError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
@@ -56,6 +72,7 @@ class Translator:
         if self.device.type == "cpu":
             fix_weights(net)
         self._net, self._stride = net, net.stride
+        self._tile, self.scratch = _side(tile, self._stride), Path(tempfile.gettempdir())
 
     @classmethod
     def load(
@@ -65,12 +82,14 @@ class Translator:
         to: str | None = None,
         device: str = "auto",
         precision: str = "auto",
+        tile: int | str = "auto",
     ) -> "Translator":
         """Load a run folder, a checkpoint or a safetensors file.
 
         Args:
             direction: AtoB (the default) or BtoA.
             to: the name of the domain to translate to, in place of a direction.
+            device, precision, tile: as of the constructor.
 
         Raises:
             UserError: nothing can be read there, or as the constructor.
@@ -83,7 +102,7 @@ class Translator:
             if to not in names:
                 raise UserError(f"to: {model.path} has no domain '{to}'; {choices(to, names)}")
             direction = "AtoB" if to == names[1] else "BtoA"
-        return cls(model, direction or "AtoB", device, precision)
+        return cls(model, direction or "AtoB", device, precision, tile)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Translate one picture, uint8 (H, W, 3) -> uint8 (H, W, 3)."""
@@ -106,36 +125,86 @@ class Translator:
         """The size that the network sees; pictures that share it go through it together."""
         return pad_to_multiple(picture, self._stride).shape
 
+    def tiling(self, picture: np.ndarray) -> str | None:
+        """How a picture will be translated if not in one pass: tiles, and where what they keep will lie."""
+        picture = pad_to_multiple(picture, self._stride)
+        core = self._core(picture)
+        if core is None:
+            return None
+        tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
+        in_memory, in_files = tiles.kept(self._room())
+        kept = [f"{in_memory / GIB:.1f} GiB of memory"] * (in_memory > 0)
+        kept += [f"a scratch file of {in_files / GIB:.1f} GiB in {self.scratch}"] * (in_files > 0)
+        return (
+            f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need "
+            f"{self._memory(picture[None]) / GIB:.1f} GiB of memory"
+        )
+
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
-        self._check_memory(pictures)
+        if len(pictures) > 1 and self._tile != "off" and self._is_tight(pictures):
+            return np.concatenate([self._translate(picture[None]) for picture in pictures])
+        core = self._core(pictures[0])
         try:
             with torch.inference_mode():
-                made = self._net(to_tensor(pictures).to(self.device, self.dtype))
-                if made.isnan().any():  # which would become black pixels
-                    raise UserError(
-                        f"{self.model.path}: translates {self.source} to {self.target} into what is not a number; its "
-                        "weights are damaged or its training has diverged: take an earlier checkpoint"
-                    )
-                return to_uint8(made)
+                if core is not None:
+                    return np.stack([self._in_tiles(picture, core) for picture in pictures])
+                self._check_memory(pictures)
+                return self._pixels(self._net(to_tensor(pictures).to(self.device, self.dtype)))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
         raise self._too_large(pictures, ", more than there is")
 
+    def _in_tiles(self, picture: np.ndarray, core: int) -> np.ndarray:
+        tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
+        _, needed = tiles.kept(self._room())
+        free = shutil.disk_usage(self.scratch).free
+        if needed > free:
+            raise UserError(
+                f"{self.scratch}: {needed / GIB:.1f} GiB are needed there for a scratch file, {free / GIB:.1f} are "
+                "free; free some space, or choose another folder"
+            )
+        with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
+            return tiles.translate(self._room(), self.scratch, self._pixels, bar.update)
+
+    def _pixels(self, made: Tensor) -> np.ndarray:
+        if made.isnan().any():  # which would become black pixels
+            raise UserError(
+                f"{self.model.path}: translates {self.source} to {self.target} into what is not a number; its weights "
+                "are damaged or its training has diverged: take an earlier checkpoint"
+            )
+        return to_uint8(made)
+
+    def _core(self, picture: np.ndarray) -> int | None:
+        """The side of the tiles that a picture goes through in; None: in one pass."""
+        if self._tile == "off" or (self._tile == "auto" and not self._is_tight(picture[None])):
+            return None
+        core = TILE if self._tile == "auto" else int(self._tile)
+        return core if max(picture.shape[:2]) > core else None
+
+    def _room(self) -> int:
+        """Bytes of memory that tiles may keep."""
+        free = free_memory(self.device)
+        return ROOM if free is None else min(ROOM, free // 4)
+
+    def _is_tight(self, pictures: np.ndarray) -> bool:
+        """Whether a pass takes more than half of the memory that is free."""
+        free = free_memory(self.device)
+        return free is not None and pictures.nbytes * SURELY_ENOUGH > free and self._memory(pictures) > free / 2
+
     def _check_memory(self, pictures: np.ndarray) -> None:
         """Whether there is enough; if there only just is, spend none on speed."""
-        free = free_memory(self.device)
-        scarce = free is not None and pictures.nbytes * SURELY_ENOUGH > free and self._memory(pictures) > free / 2
+        tight = self._is_tight(pictures)
         if self.device.type == "cpu":
-            keep_freed_memory(not scarce)
+            keep_freed_memory(not tight)
         free = free_memory(self.device)
-        if scarce and free is not None and self._memory(pictures) > free:
-            raise self._too_large(pictures, f" and {free / 2**30:.1f} are free")
+        if tight and free is not None and self._memory(pictures) > free:
+            raise self._too_large(pictures, f" and {free / GIB:.1f} are free")
 
     def _too_large(self, pictures: np.ndarray, compared: str) -> UserError:
-        (count, height, width), needed = pictures.shape[:3], self._memory(pictures) / 2**30
+        (count, height, width), needed = pictures.shape[:3], self._memory(pictures) / GIB
         return UserError(
-            f"{count} x {width}x{height} pixels need about {needed:.1f} GiB of memory{compared}; use smaller pictures "
+            f"{count} x {width}x{height} pixels need about {needed:.1f} GiB of memory{compared}; use smaller tiles "
             "or a smaller batch"
         )
 
@@ -158,3 +227,11 @@ def _checked(picture: np.ndarray) -> np.ndarray:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
         raise UserError(f"a picture is uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
     return picture
+
+
+def _side(tile: int | str, stride: int) -> int | str:
+    if tile in ("auto", "off"):
+        return tile
+    if isinstance(tile, int) and tile >= LEAST_TILE:
+        return -(-tile // stride) * stride
+    raise UserError(f"tile: {tile!r} is not a choice; accepted: auto, off, or a side of {LEAST_TILE} pixels or more")

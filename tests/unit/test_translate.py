@@ -130,7 +130,7 @@ import cyclestyle, cyclestyle.translate.translator
 def kib(name):  # not ru_maxrss, which begins at that of the parent process
     return int(re.search(name + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 torch.set_num_threads(1)
-translator = cyclestyle.Translator.load(sys.argv[1], device="cpu", precision=sys.argv[2])
+translator = cyclestyle.Translator.load(sys.argv[1], device="cpu", precision=sys.argv[2], tile="off")
 # So much that it suffices, and that nothing is kept for speed.
 needed = translator._memory(np.zeros((1024, 1024, 3), np.uint8))
 cyclestyle.translate.translator.free_memory = lambda device: 1.5 * needed

@@ -1,0 +1,106 @@
+"""Maps of a picture that are kept whole, in memory or in a file, and read and written in parts."""
+
+import math
+import os
+import tempfile
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Part(NamedTuple):
+    """A rectangle of cells (or pixels): rows [top, bottom) and columns [left, right)."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    def at_stride(self, stride: int) -> "Part":
+        """The same rectangle in cells that are so many of these wide, which divides it."""
+        return Part(*(side // stride for side in self))
+
+    def within(self, outer: "Part") -> "Part":
+        """The same rectangle, counted from the corner of another."""
+        return Part(self.top - outer.top, self.bottom - outer.top, self.left - outer.left, self.right - outer.left)
+
+    def grown(self, margin: int, height: int, width: int) -> "Part":
+        """With a margin, as far as there is any in so many rows and columns."""
+        return Part(
+            max(0, self.top - margin),
+            min(height, self.bottom + margin),
+            max(0, self.left - margin),
+            min(width, self.right + margin),
+        )
+
+    def of(self, x: Tensor) -> Tensor:
+        """This part of (B, C, H, W)."""
+        return x[:, :, self.top : self.bottom, self.left : self.right]
+
+
+class Map(Protocol):
+    """Cells (1, C, H, W) of one type, read and written in parts."""
+
+    def read(self, part: Part) -> Tensor:
+        """(1, C, h, w), not to be changed."""
+
+    def write(self, part: Part, values: Tensor) -> None:
+        """Set a part to (1, C, h, w)."""
+
+    def close(self) -> None:
+        """Give the room back."""
+
+
+class MemoryMap:
+    """A map in the memory of a device."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device) -> None:
+        self._cells = torch.empty((1, *shape), dtype=dtype, device=device, memory_format=torch.channels_last)
+
+    def read(self, part: Part) -> Tensor:
+        return part.of(self._cells)
+
+    def write(self, part: Part, values: Tensor) -> None:
+        part.of(self._cells).copy_(values)
+
+    def close(self) -> None:
+        del self._cells
+
+
+class FileMap:
+    """A map (C, H, W) in a file that has no name, and so is gone when it is closed or the process ends.
+
+    Raises:
+        OSError: the folder cannot be written to, or has no room for it.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, folder: Path) -> None:
+        self._shape, self._dtype = shape, dtype
+        self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, lives as long as the map
+        os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * dtype.itemsize)
+
+    def read(self, part: Part) -> Tensor:
+        cells = torch.empty((part.bottom - part.top, part.right - part.left, self._shape[0]), dtype=self._dtype)
+        for row, line in enumerate(_bytes(cells), part.top):
+            os.preadv(self._file.fileno(), [line], self._offset(row, part.left))
+        return cells.permute(2, 0, 1)[None]
+
+    def write(self, part: Part, values: Tensor) -> None:
+        cells = values[0].permute(1, 2, 0).to("cpu", self._dtype).contiguous()
+        for row, line in enumerate(_bytes(cells), part.top):
+            os.pwrite(self._file.fileno(), line, self._offset(row, part.left))
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _offset(self, row: int, column: int) -> int:
+        channels, _, width = self._shape
+        return (row * width + column) * channels * self._dtype.itemsize
+
+
+def _bytes(cells: Tensor) -> np.ndarray:
+    """The memory of (H, W, C), a row of bytes for each of H."""
+    return cells.flatten(1).view(torch.uint8).numpy()

@@ -1,0 +1,187 @@
+"""Pictures of any size, in tiles that give what the whole picture would.
+
+Norms take their statistics from the whole picture, so tiles that are translated one by one differ in tone. Here a stage
+of the generator (see `cyclestyle.nets.stages`) is done for all tiles before the next begins: once for each norm within
+it, up to that norm, to gather its statistics, and then to the end. What lies between stages is kept whole, so that
+nothing wide is computed twice, and margins are those of a few layers.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cyclestyle.images import to_tensor
+from cyclestyle.nets.layers import Norm
+from cyclestyle.nets.stages import Stage, Statistics
+from cyclestyle.translate.maps import FileMap, Map, MemoryMap, Part
+
+
+class _Reached(Exception):  # noqa: N818, nothing is wrong
+    """A pass has come to the norm whose statistics it gathers."""
+
+
+class Tiles:
+    """Translates one picture.
+
+    Args:
+        stages: of the generator.
+        picture: uint8 (H, W, 3), both sides multiples of the generator's stride.
+        core: side of a tile in pixels, a multiple of that stride; margins come on top.
+        dtype: of the generator, and of the maps that are kept.
+    """
+
+    def __init__(
+        self, stages: Sequence[Stage], picture: np.ndarray, core: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._stages, self._picture, self._device, self._dtype = stages, picture, device, dtype
+        height, width = picture.shape[:2]
+        stride = max(stage.stride for stage in stages)
+        rows, columns = _cuts(height, core, stride), _cuts(width, core, stride)
+        self._cores = [Part(*r, *c) for r in rows for c in columns]
+        self._strides = {stage.writes: stage.stride for stage in stages}
+        self._maps: dict[str, Map] = {}
+
+    @property
+    def work(self) -> int:
+        """Tiles times passes."""
+        return len(self._cores) * sum(len(stage.norms) + 1 for stage in self._stages)
+
+    def kept(self, room: int) -> tuple[int, int]:
+        """Bytes that maps between stages take at most, in memory as far as `room` goes, and in files."""
+        return self._plan(room)[1:]
+
+    def translate(
+        self, room: int, scratch: Path, finish: Callable[[Tensor], np.ndarray], progress: Callable[[], object]
+    ) -> np.ndarray:
+        """Go through all stages.
+
+        Args:
+            room: bytes of memory for maps; those beyond go into files in the folder `scratch`.
+            finish: makes pixels (1, h, w, 3) of a tile of the generator's output, (1, 3, h, w) in [-1, 1].
+            progress: called after each tile of each pass.
+
+        Returns:
+            (H, W, 3) of the type that `finish` gives.
+
+        Raises:
+            OSError: the files have no room.
+        """
+        in_memory, pixels = self._plan(room)[0], None
+        try:
+            for number, stage in enumerate(self._stages):
+                for norm in stage.norms:
+                    self._measure(stage, norm, progress)
+                for core, made in self._made(stage, progress):
+                    if stage.writes == "translation":
+                        tile = finish(made)[0]
+                        pixels = np.empty(self._picture.shape, tile.dtype) if pixels is None else pixels
+                        pixels[core.top : core.bottom, core.left : core.right] = tile
+                    else:
+                        kept = self._maps.get(stage.writes) or self._new_map(stage, in_memory, scratch)
+                        kept.write(core.at_stride(stage.stride), made)
+                self._close(self._maps.keys() - self._needed_after(number))
+        finally:
+            self._close(set(self._maps))
+            for stage in self._stages:
+                for norm in (*stage.norms, *stage.following):
+                    norm.given = None
+        assert pixels is not None
+        return pixels
+
+    def _new_map(self, stage: Stage, in_memory: set[str], scratch: Path) -> Map:
+        height, width = self._picture.shape[:2]
+        shape = stage.channels, height // stage.stride, width // stage.stride
+        inside = stage.writes in in_memory
+        kept = MemoryMap(shape, self._dtype, self._device) if inside else FileMap(shape, self._dtype, scratch)
+        self._maps[stage.writes] = kept
+        return kept
+
+    def _close(self, names: set[str]) -> None:
+        for name in names:
+            self._maps.pop(name).close()
+
+    def _plan(self, room: int) -> tuple[set[str], int, int]:
+        """Which maps lie in memory, and the most bytes of those, and of the others, at any time."""
+        in_memory: set[str] = set()
+        there: dict[str, int] = {}
+        most_inside = most_outside = 0
+        for number, stage in enumerate(self._stages[:-1]):
+            size = self._picture[..., 0].size // stage.stride**2 * stage.channels * self._dtype.itemsize
+            if stage.writes not in there and size + sum(there[n] for n in there.keys() & in_memory) <= room:
+                in_memory.add(stage.writes)
+            there[stage.writes] = size
+            inside = sum(there[n] for n in there.keys() & in_memory)
+            most_inside, most_outside = max(most_inside, inside), max(most_outside, sum(there.values()) - inside)
+            there = {name: there[name] for name in there.keys() & self._needed_after(number)}
+        return in_memory, most_inside, most_outside
+
+    def _needed_after(self, number: int) -> set[str]:
+        return {name for stage in self._stages[number + 1 :] for name in stage.reads}
+
+    def _measure(self, stage: Stage, norm: Norm, progress: Callable[[], object]) -> None:
+        """Gather the statistics of a norm within a stage, and give them to it."""
+        statistics = Statistics()
+        for core, part in self._parts(stage):
+
+            def take(x: Tensor, core: Part = core, part: Part = part) -> Tensor:
+                stride = (part.bottom - part.top) // x.shape[2]
+                statistics.add(core.within(part).at_stride(stride).of(x))
+                raise _Reached
+
+            norm.given = take
+            try:
+                self._run(stage, part)
+            except _Reached:
+                progress()
+        norm.given = _normed(statistics, norm)
+
+    def _made(self, stage: Stage, progress: Callable[[], object]) -> Iterator[tuple[Part, Tensor]]:
+        """What a stage makes of each tile; gathers the statistics of the norm that follows on the way."""
+        statistics = Statistics()
+        for core, part in self._parts(stage):
+            made = core.within(part).at_stride(stage.stride).of(self._run(stage, part))
+            if stage.following:
+                statistics.add(made)
+            yield core, made
+            progress()
+        for norm in stage.following:
+            norm.given = _normed(statistics, norm)
+
+    def _parts(self, stage: Stage) -> Iterator[tuple[Part, Part]]:
+        """Each tile's core, and with the margin that a stage needs."""
+        height, width = self._picture.shape[:2]
+        for core in self._cores:
+            yield core, core.grown(stage.margin, height, width)
+
+    def _run(self, stage: Stage, part: Part) -> Tensor:
+        inputs = []
+        for name in stage.reads:
+            if name == "picture":
+                x = to_tensor(self._picture[part.top : part.bottom, part.left : part.right])
+            else:
+                x = self._maps[name].read(part.at_stride(self._strides[name]))
+            inputs.append(x.to(self._device, self._dtype))
+        return stage.function(*inputs)
+
+
+def _cuts(length: int, core: int, stride: int) -> list[tuple[int, int]]:
+    """Cut a length into parts of about one size, of `core` at most, at multiples of `stride`."""
+    count = -(-length // core)
+    ends = [round(i * length / count / stride) * stride for i in range(count + 1)]
+    return list(pairwise(ends))
+
+
+def _normed(statistics: Statistics, norm: Norm) -> Callable[[Tensor], Tensor]:
+    """What a norm does, with statistics of the whole picture."""
+    mean, variance = statistics.of_groups(norm.groups)
+
+    def apply(x: Tensor) -> Tensor:
+        of_whole, spread = (values.to(x.device, torch.float32) for values in (mean, variance))
+        return F.batch_norm(x, of_whole, spread, eps=norm.eps)
+
+    return apply
