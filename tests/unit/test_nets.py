@@ -51,11 +51,11 @@ def test_skips_lead_detail_past_the_blocks() -> None:
         assert (out.std((2, 3)).max() > 1e-3) == skips
 
 
-@pytest.mark.parametrize(("layers", "size"), [(1, 16), (2, 34), (3, 70), (4, 142)])
-def test_a_patch_logit_sees_as_many_pixels_as_stated(layers: int, size: int) -> None:
-    net = DISCRIMINATORS["patchgan"](channels=4, layers=layers, norm="none")
+@pytest.mark.parametrize(("layers", "scale", "size"), [(1, 0, 16), (2, 0, 34), (3, 0, 70), (4, 0, 142), (2, 2, 136)])
+def test_a_patch_logit_sees_as_many_pixels_as_stated(layers: int, scale: int, size: int) -> None:
+    net = DISCRIMINATORS["patchgan"](channels=4, layers=layers, norm="none", scales=scale + 1)
     picture = torch.zeros(1, 3, 512, 512, requires_grad=True)
-    [logits] = net(picture)
+    *_, logits = net(picture)
     middle = logits.shape[-1] // 2
     logits[0, 0, middle, middle].backward()
     assert picture.grad is not None
