@@ -33,7 +33,7 @@ from cyclestyle.data.loader import batches
 from cyclestyle.data.synthetic import draw_photo, draw_scene
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import PRECISIONS, pick_device, pick_precision
-from cyclestyle.images import to_tensor, to_uint8, write_image
+from cyclestyle.images import to_pixels, to_tensor, write_image
 from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
@@ -142,7 +142,7 @@ def _translate(config: Config, device: torch.device, auto: torch.dtype, rounds: 
 
 @torch.no_grad()
 def _plain_batch(net: nn.Module, pictures: list[np.ndarray], device: torch.device) -> np.ndarray:
-    return to_uint8(net(to_tensor(np.stack(pictures)).to(device)))
+    return to_pixels(net(to_tensor(np.stack(pictures)).to(device)))
 
 
 def _files(model: TrainedModel, side: int, device: torch.device, rounds: int) -> Row:

@@ -10,6 +10,7 @@ COMMANDS = {
     "train": ("cyclestyle.train", "train on two folders of pictures"),
     "translate": ("cyclestyle.translate.__main__", "translate pictures with a trained model"),
     "evaluate": ("cyclestyle.evaluate.__main__", "measure a trained model"),
+    "provenance": ("cyclestyle.provenance", "show what translations say of their origin"),
     "synthetic": ("cyclestyle.data.synthetic", "draw a set of landscapes to train on"),
     "doctor": ("cyclestyle.data.doctor", "find what is wrong with a set of pictures, and clean it"),
     "split": ("cyclestyle.data.split", "hold test pictures out of two folders"),

@@ -1,6 +1,7 @@
 """Files and folders that are written whole or not at all."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -27,7 +28,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` only when the block ends without an error and all is on disk."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:  # some encoders read what they wrote
             os.fchmod(file.fileno(), 0o666 & ~_UMASK)
             yield file
             file.flush()
@@ -44,6 +45,12 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def sha256(path: Path) -> str:
+    """Of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def remove_leftovers(folder: Path) -> None:

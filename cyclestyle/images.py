@@ -1,9 +1,13 @@
 """The only place that knows ranges and layouts: uint8 (H, W, 3) outside, float (B, 3, H, W) in [-1, 1] inside."""
 
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageDraw, ImageOps
 from torch import Tensor
@@ -16,6 +20,9 @@ from cyclestyle.files import atomic_write
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
+MOST_PIXELS = 178_956_970  # where Pillow refuses
+
+
 class ImageError(UserError):
     """A file that cannot be read as a picture."""
 
@@ -24,13 +31,6 @@ def readable_suffixes() -> frozenset[str]:
     """Lower-case file suffixes, with the dot, of every format that Pillow decodes."""
     registered = Image.registered_extensions()
     return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED)
-
-
-def writable_suffixes() -> frozenset[str]:
-    """The suffixes among `readable_suffixes` that RGB pictures can be written to."""
-    registered = Image.registered_extensions()
-    formats = {"BMP", "JPEG", "PNG", "TGA", "TIFF", "WEBP"}
-    return frozenset(s for s in readable_suffixes() if registered[s] in formats and registered[s] in Image.SAVE)
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -57,19 +57,13 @@ def find_images(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read any picture as it is meant to be seen: EXIF rotation applied, transparency over white, 16 bit scaled to 8.
-
-    Returns:
-        uint8 (H, W, 3), RGB; of an animation the first frame.
-
-    Raises:
-        ImageError: the file is missing, not a picture, truncated, or larger than Pillow's safety limit.
-    """
+@contextmanager
+def decoding(path: Path) -> Iterator[None]:
+    """Turn whatever decoders raise within the block into an ImageError that names the file."""
     try:
-        with Image.open(path) as opened:
-            opened.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+        yield
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
@@ -80,6 +74,45 @@ def read_image(path: Path) -> np.ndarray:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
+
+
+def open_image(path: Path, most: int = MOST_PIXELS) -> Image.Image:
+    """Open a picture file without decoding it yet.
+
+    Args:
+        most: pixels that it may have.
+
+    Raises:
+        ImageError: the file is missing, not a picture, or has more pixels.
+    """
+    with decoding(path):
+        if not path.is_file() and path.exists():
+            raise ImageError(f"{path}: not a file that can be read from its start to its end")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is the one below
+            Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
+            image = Image.open(path)
+        if image.width * image.height > most:
+            image.close()
+            raise ImageError(
+                f"{path}: refused: {image.width}x{image.height} are more than {most / 1e6:.0f} megapixels; "
+                "--max-megapixels allows more, if you trust the file"
+            )
+        return image
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read any picture as it is meant to be seen: EXIF rotation applied, transparency over white, 16 bit scaled to 8.
+
+    Returns:
+        uint8 (H, W, 3), RGB; of an animation the first frame.
+
+    Raises:
+        ImageError: the file is missing, not a picture, truncated, or larger than Pillow's safety limit.
+    """
+    with open_image(path) as opened, decoding(path):
+        opened.load()
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
 
 
 def resize_image(picture: np.ndarray, size: int, how: str) -> np.ndarray:
@@ -109,38 +142,44 @@ def prepare_image(picture: np.ndarray, config: DataConfig, domain: str) -> np.nd
     of a large original count no more there than here. It is raised to four times at most: blank paper stays blank.
 
     Args:
-        picture: uint8 (H, W, 3), resized already or not.
+        picture: uint8 or uint16 (H, W, 3), resized already or not.
         config: has `prepare`, `load_size` and `resize`.
         domain: A or B.
 
     Returns:
-        uint8 (H, W, 3).
+        of the same type and size.
     """
     percent = getattr(config.prepare, domain).autocontrast
     if percent is None:
         return picture
-    seen = resize_image(picture, config.load_size, config.resize)
+    seen = resize_image(to_8_bit(picture), config.load_size, config.resize)
     black, white = np.percentile(seen, (percent, 100 - percent), axis=(0, 1))
     black = np.minimum(black, white - 255 / 4)
-    table = ((np.arange(256)[:, None] - black) / (white - black) * 255).clip(0, 255).round().astype(np.uint8)
+    full = np.iinfo(picture.dtype).max
+    table = ((np.arange(full + 1)[:, None] - black / 255 * full) / (white - black) * 255).clip(0, full)
+    table = table.round().astype(picture.dtype)
     return np.stack([table[picture[..., channel], channel] for channel in range(3)], axis=-1)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     """Any mode to RGB: 16-bit and float grey scaled to 8 bit, transparency laid over white."""
     if image.mode.startswith(("I", "F")):
-        grey = np.asarray(image).astype(np.float64)
-        full = 65535.0
-        if image.mode == "F":  # some programs write 0..1, others 0..255
-            full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
-        grey *= 255 / full
-        grey = np.nan_to_num(grey).clip(0, 255).round().astype(np.uint8)
-        return Image.fromarray(grey).convert("RGB")
+        return Image.fromarray(scaled_grey(image)).convert("RGB")
     if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
         with_alpha = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, with_alpha).convert("RGB")
     return image.convert("RGB")
+
+
+def scaled_grey(image: Image.Image) -> np.ndarray:
+    """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
+    grey = np.asarray(image).astype(np.float64)
+    full = 65535.0
+    if image.mode == "F":  # some programs write 0..1, others 0..255
+        full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
+    grey *= 255 / full
+    return np.nan_to_num(grey).clip(0, 255).round().astype(np.uint8)
 
 
 def write_image(path: Path, picture: np.ndarray) -> None:
@@ -157,18 +196,26 @@ def write_image(path: Path, picture: np.ndarray) -> None:
 
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
-    tensor = torch.from_numpy(np.array(pictures))
+    """uint8 or uint16 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+    half = np.iinfo(pictures.dtype).max / 2
+    tensor = torch.from_numpy(np.array(pictures, np.uint8 if pictures.dtype == np.uint8 else np.float32))
     if tensor.ndim == 3:
         tensor = tensor[None]
     # Standard layout: strides left from (H, W, 3) would make every layer channels_last, whatever its weights are.
-    return tensor.permute(0, 3, 1, 2).float().contiguous().div_(127.5).sub_(1)
+    return tensor.permute(0, 3, 1, 2).float().contiguous().div_(half).sub_(1)
 
 
-def to_uint8(tensor: Tensor) -> np.ndarray:
-    """float (B, 3, H, W) in [-1, 1] -> uint8 (B, H, W, 3)."""
-    scaled = tensor.detach().float().add(1).mul_(127.5).round_().clamp_(0, 255)
-    return scaled.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+def to_pixels(tensor: Tensor, dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
+    """float (B, 3, H, W) in [-1, 1] -> uint8 or uint16 (B, H, W, 3)."""
+    full = np.iinfo(dtype).max
+    scaled = tensor.detach().float().add(1).mul_(full / 2).round_().clamp_(0, full)
+    whole = scaled.permute(0, 2, 3, 1).to(torch.uint8 if dtype == np.uint8 else torch.int32)
+    return whole.cpu().numpy().astype(dtype, copy=False)
+
+
+def to_8_bit(values: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 -> uint8."""
+    return values if values.dtype == np.uint8 else ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def grid(rows: list[list[np.ndarray]], titles: list[str], gap: int = 4) -> np.ndarray:

@@ -28,6 +28,7 @@ LAYERS = [
         "checkpoint",
         "roundtrip",
         "commands",
+        "provenance",
     },
     {"registry"},
     {"nets", "data"},

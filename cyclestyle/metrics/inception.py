@@ -1,12 +1,12 @@
 """Features of InceptionV3, as published figures are told from (arXiv:1706.08500), from a local file of weights."""
 
-import hashlib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from cyclestyle.errors import UserError
+from cyclestyle.files import sha256
 
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"  # the end of the name begins the file's SHA-256
 SOURCE = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{WEIGHTS}"
@@ -41,7 +41,7 @@ class InceptionFeatures(nn.Module):
                 f"{weights}: not InceptionV3's weights ({reason}); download {SOURCE} and give its path with --inception"
             ) from None
         self.net.to(device)
-        self.hash = hashlib.sha256(weights.read_bytes()).hexdigest()
+        self.hash = sha256(weights)
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:

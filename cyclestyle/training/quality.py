@@ -15,7 +15,7 @@ from cyclestyle.config import Config
 from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.layout import DataError
 from cyclestyle.data.unpaired import list_pictures
-from cyclestyle.images import prepare_image, to_tensor, to_uint8
+from cyclestyle.images import prepare_image, to_pixels, to_tensor
 from cyclestyle.metrics import compare
 from cyclestyle.metrics.compare import Described, Extractors
 from cyclestyle.training.report import Report
@@ -169,5 +169,5 @@ def _translations(
     with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for start in range(0, len(pictures), BATCH):
             part = [prepare_image(p, config.data, direction[0].upper()) for p in pictures[start : start + BATCH]]
-            made.append(to_uint8(net(to_tensor(np.stack(part)).to(device))))
+            made.append(to_pixels(net(to_tensor(np.stack(part)).to(device))))
     return np.concatenate(made)

@@ -11,7 +11,7 @@ from torch import nn
 from cyclestyle.config import Config
 from cyclestyle.cyclegan import round_trips
 from cyclestyle.data.held_out import held_out
-from cyclestyle.images import grid, pad_to_multiple, to_tensor, to_uint8
+from cyclestyle.images import grid, pad_to_multiple, to_pixels, to_tensor
 
 BOTH = {"rec", "idt"}
 
@@ -42,7 +42,7 @@ class Samples:
                     trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
                 for direction, real, example in (("ab", a, b), ("ba", b, a)):
                     trip = trips[direction]
-                    made = [to_uint8(tensor)[0] for tensor in (trip.fake, trip.rec, trip.idt) if tensor is not None]
+                    made = [to_pixels(tensor)[0] for tensor in (trip.fake, trip.rec, trip.idt) if tensor is not None]
                     cut = [m[: s.shape[0], : s.shape[1]] for m, s in zip(made, (real, real, example), strict=True)]
                     rows[direction].append([real, *cut])
         grids = {}

@@ -1,17 +1,11 @@
 """The translation command: `python -m cyclestyle.translate MODEL INPUT... -o OUT`."""
 
+import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cyclestyle.commands import Parser, run_command
-from cyclestyle.errors import UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from cyclestyle.translate.sources import Job
-    from cyclestyle.translate.translator import Translator
+from cyclestyle.errors import UserError, choices
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -19,7 +13,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command(_main, argv)
 
 
-def _main(argv: list[str] | None) -> int:
+def _parser() -> Parser:
     parser = Parser(
         "translate", "python -m cyclestyle.translate", description="Translate pictures with a trained model."
     )
@@ -44,89 +38,68 @@ def _main(argv: list[str] | None) -> int:
         help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
         "auto, tiles only where memory would not do for the whole)",
     )
+    parser.add_argument("--format", metavar="SUFFIX", help="such as png; default: that of each input")
+    parser.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
+    parser.add_argument(
+        "--quality", type=int, default=95, metavar="Q", help="1 to 100, of formats that lose something (default: 95)"
+    )
+    parser.add_argument(
+        "--max-megapixels", type=int, default=179, metavar="N", help="refuse larger pictures (default: 179)"
+    )
+    parser.add_argument(
+        "--no-provenance",
+        dest="provenance",
+        action="store_false",
+        help="do not write into translations that, and by which model, they were generated",
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="write over translations that exist; inputs are always safe"
     )
+    return parser
+
+
+def _main(argv: list[str] | None) -> int:
+    parser = _parser()
     args = parser.parse_args(argv)
-    if args.batch_size < 1:
-        parser.error(f"--batch-size must be at least 1, not {args.batch_size}")
+    for name in ("batch_size", "quality", "max_megapixels"):
+        value, most = getattr(args, name), 100 if name == "quality" else sys.maxsize
+        if not 1 <= value <= most:
+            limits = f"1 to {most}" if most == 100 else "at least 1"
+            parser.error(f"--{name.replace('_', '-')} must be {limits}, not {value}")
+    if os.sep in args.suffix:
+        parser.error(f"--suffix must not hold {os.sep}: {args.suffix}")
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
+    from cyclestyle.files import sha256
+    from cyclestyle.provenance import Provenance
+    from cyclestyle.translate.pipeline import Settings, translate_files
     from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.translator import Translator
+    from cyclestyle.translate.writing import suffixes
 
+    if args.format is not None and f".{args.format.lower()}" not in suffixes():
+        raise UserError(
+            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in suffixes()))}"
+        )
     translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile)
-    jobs = find_jobs(args.inputs, args.out, args.overwrite)
+    jobs = find_jobs(args.inputs, args.out, args.overwrite, args.format, args.suffix)
     translator.scratch = jobs[0].target.parent
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"
     )
     make_folders(jobs)
-    failures = _translate(translator, jobs, args.batch_size)
+    names = f"{translator.source} to {translator.target}"
+    origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
+    settings = Settings(args.batch_size, args.max_megapixels * 1_000_000, args.quality, origin)
+    failures = translate_files(translator, jobs, settings)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
 
 
 def _tile(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
-
-
-def _translate(translator: "Translator", jobs: "list[Job]", batch_size: int) -> int:
-    """Translate in order, neighbours of one size together; reports what fails and goes on. Returns how many failed."""
-    from tqdm import tqdm
-
-    from cyclestyle.images import read_image
-
-    failed = 0
-    group: list[tuple[Job, np.ndarray]] = []
-    with tqdm(total=len(jobs), unit="picture", disable=None) as bar:
-
-        def finish() -> None:
-            nonlocal failed
-            for error in _translate_group(translator, group):
-                bar.write(f"failed: {error}", file=sys.stderr)
-                failed += 1
-            bar.update(len(group))
-            group.clear()
-
-        for job in jobs:
-            try:
-                picture = read_image(job.source)
-            except UserError as error:
-                bar.write(f"failed: {error}", file=sys.stderr)
-                failed += 1
-                bar.update()
-                continue
-            if group and (
-                len(group) == batch_size or translator.padded_shape(group[0][1]) != translator.padded_shape(picture)
-            ):
-                finish()
-            if told := translator.tiling(picture):
-                bar.write(f"{job.source}: {told}")
-            group.append((job, picture))
-        finish()
-    return failed
-
-
-def _translate_group(translator: "Translator", group: "list[tuple[Job, np.ndarray]]") -> list[str]:
-    """Translate and write; returns a line for each picture that failed."""
-    from cyclestyle.images import write_image
-
-    try:
-        results = translator.batch([picture for _, picture in group])
-    except UserError as error:
-        return [f"{job.source}: {error}" for job, _ in group]
-    errors = []
-    for (job, _), result in zip(group, results, strict=True):
-        try:
-            write_image(job.target, result)
-        except OSError as error:
-            errors.append(f"{job.target}: cannot be written: {error.strerror or error}")
-        except UserError as error:
-            errors.append(str(error))
-    return errors
 
 
 if __name__ == "__main__":

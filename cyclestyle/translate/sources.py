@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cyclestyle.errors import UserError
-from cyclestyle.images import find_images, writable_suffixes
+from cyclestyle.images import find_images
+from cyclestyle.translate.writing import suffixes
 
 
 @dataclass(frozen=True)
@@ -17,12 +18,17 @@ class Job:
     target: Path
 
 
-def find_jobs(inputs: list[str], out: Path, overwrite: bool = False) -> list[Job]:
+def find_jobs(
+    inputs: list[str], out: Path, overwrite: bool = False, kind: str | None = None, ending: str = ""
+) -> list[Job]:
     """Resolve files, folders (with all below them) and globs.
 
     A translation has the name of its source, relative to the folder or to the part of the glob before its first
-    wildcard, and the suffix too if RGB pictures can be written in that format, else .png. With one input file, `out`
-    may be a file.
+    wildcard, and the suffix too if that format can be written, else .png. With one input file, `out` may be a file.
+
+    Args:
+        kind: a suffix without its dot, such as png, that all translations get.
+        ending: goes between name and suffix.
 
     Raises:
         UserError: an input does not exist or holds no picture, two would get one name, or a file would be overwritten.
@@ -31,13 +37,8 @@ def find_jobs(inputs: list[str], out: Path, overwrite: bool = False) -> list[Job
     for text in inputs:
         for source, name in _expand(text, out):
             found.setdefault(source, name)
-    is_file = (
-        len(inputs) == 1
-        and Path(inputs[0]).is_file()
-        and out.suffix.lower() in writable_suffixes()
-        and not out.is_dir()
-    )
-    jobs = [Job(source, out if is_file else out / _writable(name)) for source, name in found.items()]
+    is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and out.suffix.lower() in suffixes() and not out.is_dir()
+    jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
     _check(jobs, overwrite)
     return jobs
 
@@ -82,8 +83,9 @@ def _before_wildcard(path: Path) -> list[str]:
     return parts[: next(i for i, part in enumerate(parts) if glob.has_magic(part))]
 
 
-def _writable(name: Path) -> Path:
-    return name if name.suffix.lower() in writable_suffixes() else name.with_suffix(".png")
+def _named(name: Path, kind: str | None, ending: str) -> Path:
+    own = name.suffix if name.suffix.lower() in suffixes() else ".png"
+    return name.with_name(f"{name.stem}{ending}{f'.{kind}' if kind else own}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -3,8 +3,9 @@
 import shutil
 import tempfile
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
 from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
-from cyclestyle.images import pad_to_multiple, prepare_image, to_tensor, to_uint8
+from cyclestyle.images import pad_to_multiple, prepare_image, to_pixels, to_tensor
 from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
 from cyclestyle.nets import fix_weights
 from cyclestyle.translate.tiles import Tiles
@@ -23,12 +24,12 @@ from cyclestyle.translate.tiles import Tiles
 GIB = 2**30
 TILE, LEAST_TILE = 512, 64  # pixels
 ROOM = 2 * GIB  # more is not faster: the system keeps files in memory as long as nobody needs it
-SURELY_ENOUGH = 5000  # bytes of memory for a byte of pictures; where there are so many, none are counted
+SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
 
 class Translator:
-    """Translates uint8 (H, W, 3) RGB pictures of any size; the result has the same size.
+    """Translates uint8 or uint16 (H, W, 3) sRGB pictures of any size; the result has the same size and type.
 
     Args:
         model: of `read_model`; `Translator.load` takes a path.
@@ -105,16 +106,16 @@ class Translator:
         return cls(model, direction or "AtoB", device, precision, tile)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """Translate one picture, uint8 (H, W, 3) -> uint8 (H, W, 3)."""
+        """Translate one picture, uint8 or uint16 (H, W, 3) -> the same."""
         return self.batch([picture])[0]
 
     def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Translate pictures, uint8 (H, W, 3) each, in one pass for each size that occurs."""
+        """Translate pictures, (H, W, 3) each, in one pass for each size and type that occurs."""
         prepared = [prepare_image(_checked(p), self.model.config.data, self.direction[0]) for p in pictures]
         padded = [pad_to_multiple(picture, self._stride) for picture in prepared]
         results: list[np.ndarray | None] = [None] * len(pictures)
-        for shape in dict.fromkeys(p.shape for p in padded):
-            group = [i for i, p in enumerate(padded) if p.shape == shape]
+        for kind in dict.fromkeys((p.shape, p.dtype) for p in padded):
+            group = [i for i, p in enumerate(padded) if (p.shape, p.dtype) == kind]
             translated = self._translate(np.stack([padded[i] for i in group]))
             for i, result in zip(group, translated, strict=True):
                 height, width = pictures[i].shape[:2]
@@ -149,7 +150,8 @@ class Translator:
                 if core is not None:
                     return np.stack([self._in_tiles(picture, core) for picture in pictures])
                 self._check_memory(pictures)
-                return self._pixels(self._net(to_tensor(pictures).to(self.device, self.dtype)))
+                made = self._net(to_tensor(pictures).to(self.device, self.dtype))
+                return self._pixels(pictures.dtype, made)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -165,15 +167,15 @@ class Translator:
                 "free; free some space, or choose another folder"
             )
         with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
-            return tiles.translate(self._room(), self.scratch, self._pixels, bar.update)
+            return tiles.translate(self._room(), self.scratch, partial(self._pixels, picture.dtype), bar.update)
 
-    def _pixels(self, made: Tensor) -> np.ndarray:
+    def _pixels(self, dtype: np.dtype[Any], made: Tensor) -> np.ndarray:
         if made.isnan().any():  # which would become black pixels
             raise UserError(
                 f"{self.model.path}: translates {self.source} to {self.target} into what is not a number; its weights "
                 "are damaged or its training has diverged: take an earlier checkpoint"
             )
-        return to_uint8(made)
+        return to_pixels(made, dtype)
 
     def _core(self, picture: np.ndarray) -> int | None:
         """The side of the tiles that a picture goes through in; None: in one pass."""
@@ -190,7 +192,7 @@ class Translator:
     def _is_tight(self, pictures: np.ndarray) -> bool:
         """Whether a pass takes more than half of the memory that is free."""
         free = free_memory(self.device)
-        return free is not None and pictures.nbytes * SURELY_ENOUGH > free and self._memory(pictures) > free / 2
+        return free is not None and pictures.size * SURELY_ENOUGH > free and self._memory(pictures) > free / 2
 
     def _check_memory(self, pictures: np.ndarray) -> None:
         """Whether there is enough; if there only just is, spend none on speed."""
@@ -210,7 +212,7 @@ class Translator:
 
     def _memory(self, pictures: np.ndarray) -> float:
         """Bytes at the peak of a pass."""
-        return pictures.nbytes / 3 * self._bytes_a_pixel
+        return pictures.size / 3 * self._bytes_a_pixel
 
     @cached_property
     @torch.no_grad()
@@ -224,8 +226,8 @@ def _checked(picture: np.ndarray) -> np.ndarray:
         raise UserError(
             f"a picture is an array, not {type(picture).__name__}; np.asarray(Image.open(path).convert('RGB')) is one"
         )
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise UserError(f"a picture is uint8 (height, width, 3), not {picture.dtype} {picture.shape}")
+    if picture.dtype not in (np.uint8, np.uint16) or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
+        raise UserError(f"a picture is uint8 or uint16 (height, width, 3), not {picture.dtype} {picture.shape}")
     return picture
 
 

@@ -12,9 +12,12 @@ from PIL import Image
 
 from cyclestyle.checkpoint import save_checkpoint
 from cyclestyle.config import check_config
+from cyclestyle.files import sha256
 from cyclestyle.images import ImageError, find_images, read_image
+from cyclestyle.provenance import read_provenance
 from cyclestyle.training.state import TrainState
 from cyclestyle.translate.__main__ import main
+from cyclestyle.translate.reading import Source
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +72,47 @@ def test_a_broken_file_is_reported_and_the_rest_go_on(
     assert len(find_images(tmp_path / "out")) == 3
 
 
+def test_translations_say_that_they_are_generated_unless_it_is_not_wanted(
+    run_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    words = [str(run_dir), str(photos), "--device", "cpu", "--to", "ink", "--format", "png", "--suffix", "_ink"]
+    assert main([*words, "-o", str(tmp_path / "marked")]) == 0
+    assert main([*words, "-o", str(tmp_path / "plain"), "--no-provenance"]) == 0
+    weights = run_dir / "checkpoints" / "latest.safetensors"
+    for name in ("a_ink.png", "b_ink.png", "deep/c_ink.png"):
+        told = read_provenance(tmp_path / "marked" / name)
+        assert told is not None
+        assert (told.model, told.direction, told.names) == (sha256(weights), "BtoA", "photo to ink")
+        assert read_provenance(tmp_path / "plain" / name) is None
+
+
+def test_too_many_pixels_are_one_line_and_the_rest_go_on(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("1", (1100, 1000)).save(photos / "large.png")
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out"), "--max-megapixels", "1"]) == 1
+    printed = capsys.readouterr()
+    assert "large.png: refused: 1100x1000 are more than 1 megapixels; --max-megapixels allows more" in printed.err
+    assert "3 translated" in printed.out
+
+
+def test_an_output_that_cannot_be_written_is_one_line_and_the_rest_go_on(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, frames: object, kept: object) -> None:
+        if path.name == "b.png":
+            raise OSError(28, "No space left on device", str(path))
+        written.append(path.name)
+
+    written: list[str] = []
+    monkeypatch.setattr("cyclestyle.translate.pipeline.write_frames", full)
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert f"failed: {tmp_path / 'out' / 'b.png'}: cannot be written: No space left on device" in printed.err
+    assert written == ["a.jpg", "c.webp"]
+    assert "2 translated" in printed.out
+
+
 def test_awkward_files_are_translated_or_reported(
     run_dir: Path, real_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -82,8 +126,13 @@ def test_awkward_files_are_translated_or_reported(
             assert source.name in err
             continue
         target = tmp_path / source.name
-        target = target if target.exists() else target.with_suffix(".png")
         assert read_image(target).shape == shape, source
+        with Source(source) as given, Source(target) as made:
+            assert made.count == given.count, source
+            assert made.milliseconds == pytest.approx(given.milliseconds, abs=10), source
+            for one, other in zip(given.frames(), made.frames(), strict=True):
+                assert (one.pixels.shape, one.pixels.dtype) == (other.pixels.shape, other.pixels.dtype), source
+                assert (one.alpha is None) == (other.alpha is None), source
 
 
 @pytest.mark.parametrize(
@@ -93,6 +142,8 @@ def test_awkward_files_are_translated_or_reported(
         (["MODEL", "nowhere.png", "-o", "out"], "error: nowhere.png: no such file or folder"),
         (["MODEL", "PHOTOS", "-o", "out", "--to", "oil"], "has no domain 'oil'"),
         (["PHOTOS", "PHOTOS", "-o", "out"], "holds no checkpoints/latest.safetensors"),
+        (["MODEL", "PHOTOS", "-o", "out", "--format", "pgn"], "did you mean 'png'?"),
+        (["MODEL", "PHOTOS", "-o", "out", "--tile", "12"], "tile: 12 is not a choice"),
         (["MODEL", "PHOTOS", "-o", "PHOTOS"], "is an input and would be overwritten"),
     ],
 )

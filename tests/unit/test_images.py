@@ -17,9 +17,8 @@ from cyclestyle.images import (
     read_image,
     readable_suffixes,
     resize_image,
+    to_pixels,
     to_tensor,
-    to_uint8,
-    writable_suffixes,
     write_image,
 )
 
@@ -110,8 +109,8 @@ def test_uint8_survives_the_way_into_a_network_and_back() -> None:
     tensor = to_tensor(picture)
     assert tensor.shape == (1, 3, 8, 32)
     assert (float(tensor.min()), float(tensor.max())) == (-1, 1)
-    assert np.array_equal(to_uint8(tensor)[0], picture)
-    assert to_uint8(torch.full((1, 3, 1, 1), 1.5)).max() == 255
+    assert np.array_equal(to_pixels(tensor)[0], picture)
+    assert to_pixels(torch.full((1, 3, 1, 1), 1.5)).max() == 255
 
 
 def test_resizing_does_not_alias_fine_stripes() -> None:
@@ -187,7 +186,7 @@ def test_writing_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monk
     assert [p.name for p in path.parent.iterdir()] == ["a.png"]
 
 
-@pytest.mark.parametrize("suffix", sorted(writable_suffixes()))
+@pytest.mark.parametrize("suffix", [".bmp", ".jpg", ".jpeg", ".png", ".tga", ".tif", ".webp"])
 def test_every_writable_suffix_reads_back(tmp_path: Path, suffix: str) -> None:
     picture = np.full((16, 24, 3), 77, np.uint8)
     write_image(tmp_path / f"a{suffix}", picture)

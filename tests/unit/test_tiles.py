@@ -15,7 +15,7 @@ from cyclestyle.checkpoint import TrainedModel
 from cyclestyle.config import check_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.errors import UserError
-from cyclestyle.images import to_tensor, to_uint8
+from cyclestyle.images import to_pixels, to_tensor
 from cyclestyle.nets import GENERATORS
 from cyclestyle.nets.stages import Statistics, run_stages
 from cyclestyle.translate import translator as translator_module
@@ -75,24 +75,24 @@ def test_the_stages_of_a_generator_do_what_it_does(name: str, options: dict[str,
 @pytest.mark.parametrize("room", [10**9, 0], ids=["memory", "files"])
 def test_tiles_give_what_one_pass_gives(options: dict[str, Any], room: int, difference: Any, tmp_path: Path) -> None:
     net, picture = generator(options), landscape(300, 420)
-    whole = to_uint8(net(to_tensor(picture)))[0]
+    whole = to_pixels(net(to_tensor(picture)))[0]
     assert whole.std() > 10
     steps: list[None] = []
     tiles = Tiles(net.stages(), picture, 96, CPU, torch.float32)
-    made = tiles.translate(room, tmp_path, to_uint8, lambda: steps.append(None))
+    made = tiles.translate(room, tmp_path, to_pixels, lambda: steps.append(None))
     assert difference(made, whole) <= 1
     assert len(steps) == tiles.work
-    assert np.array_equal(to_uint8(net(to_tensor(picture)))[0], whole), "norms are as they were"
+    assert np.array_equal(to_pixels(net(to_tensor(picture)))[0], whole), "norms are as they were"
 
 
 def test_tiles_with_statistics_of_their_own_would_not(difference: Any) -> None:
     """However wide their margins are."""
     net, picture = generator(VARIANTS[2]), landscape(300, 420)
-    whole = to_uint8(net(to_tensor(picture)))[0]
+    whole = to_pixels(net(to_tensor(picture)))[0]
     made = np.empty_like(picture)
     for left in range(0, 420, 140):
         first = max(0, left - 64)
-        tile = to_uint8(net(to_tensor(picture[:, first : left + 204])))[0]
+        tile = to_pixels(net(to_tensor(picture[:, first : left + 204])))[0]
         made[:, left : left + 140] = tile[:, left - first : left - first + 140]
     assert difference(made, whole) > 10
 

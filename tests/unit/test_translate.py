@@ -15,7 +15,7 @@ from cyclestyle.config import check_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.devices import pick_precision
 from cyclestyle.errors import UserError
-from cyclestyle.images import prepare_image, to_tensor, to_uint8
+from cyclestyle.images import prepare_image, to_pixels, to_tensor
 from cyclestyle.training.state import TrainState
 from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.sources import find_jobs
@@ -57,7 +57,7 @@ def test_a_picture_goes_through_the_generator_of_its_direction(
 ) -> None:
     picture = noise(48, 64)
     with torch.no_grad():
-        expected = to_uint8(state.best_generators[net](to_tensor(picture)))[0]
+        expected = to_pixels(state.best_generators[net](to_tensor(picture)))[0]
     translator = cyclestyle.Translator.load(run_dir, direction, precision="fp32")
     assert np.abs(translator(picture).astype(int) - expected).max() <= 1
 
@@ -80,6 +80,17 @@ def test_the_target_can_be_named(run_dir: Path) -> None:
     assert cyclestyle.Translator.load(run_dir).target == "photo"
     with pytest.raises(UserError, match="has no domain 'phto'; did you mean 'photo'"):
         cyclestyle.Translator.load(run_dir, to="phto")
+
+
+def test_16_bit_are_translated_as_8_and_finer(run_dir: Path) -> None:
+    translator = cyclestyle.Translator.load(run_dir, device="cpu", precision="fp32")
+    coarse = translator(noise(48, 64))
+    fine = translator(noise(48, 64).astype(np.uint16) * 257)
+    assert fine.dtype == np.uint16
+    assert np.abs(fine / 257 - coarse).max() < 0.51
+    assert len(np.unique(fine)) > 256
+    both = translator.batch([noise(48, 64), noise(48, 64).astype(np.uint16) * 257])
+    assert [picture.dtype for picture in both] == [np.uint8, np.uint16]
 
 
 def test_a_batch_of_mixed_sizes_equals_one_by_one(run_dir: Path) -> None:
@@ -117,7 +128,7 @@ def test_fast_paths_translate_as_the_plain_network_does(
         TrainedModel(config, 0, {n: net.state_dict() for n, net in nets.items()}, Path()), "AtoB", "cpu", precision
     )
     with torch.no_grad():
-        plain = to_uint8(nets["gen_ab"].double()(to_tensor(picture[None]).double()).float())[0]
+        plain = to_pixels(nets["gen_ab"].double()(to_tensor(picture[None]).double()).float())[0]
     difference = np.abs(translator(picture).astype(float) - plain)
     assert difference.max() <= most
     assert difference.mean() < mean
@@ -158,7 +169,7 @@ def test_the_memory_that_a_picture_is_said_to_need_is_what_it_takes(
 
 @pytest.mark.parametrize("bad", [np.zeros((4, 4)), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)])
 def test_what_is_no_picture_is_refused(run_dir: Path, bad: np.ndarray) -> None:
-    with pytest.raises(UserError, match=r"a picture is uint8 \(height, width, 3\), not"):
+    with pytest.raises(UserError, match=r"a picture is uint8 or uint16 \(height, width, 3\), not"):
         cyclestyle.Translator.load(run_dir)(bad)
 
 
@@ -169,7 +180,7 @@ def test_what_is_no_array_is_refused_with_the_way_to_make_one(run_dir: Path) -> 
 
 @pytest.fixture
 def album(tmp_path: Path) -> Path:
-    for name in ("album/one.jpg", "album/deep/two.PNG", "album/deep/three.gif", "album/notes.txt"):
+    for name in ("album/one.jpg", "album/deep/two.PNG", "album/deep/three.bmp", "album/notes.txt"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x")
@@ -185,6 +196,13 @@ def test_an_input_is_safe_under_any_name(album: Path) -> None:
     (album.parent / "alias").symlink_to(album)
     with pytest.raises(UserError, match="is an input and would be overwritten"):
         find_jobs([str(album)], album.parent / "alias", overwrite=True)
+
+
+def test_another_format_and_an_ending_can_be_asked_for(album: Path) -> None:
+    out = album.parent / "out"
+    jobs = find_jobs([str(album)], out, kind="webp", ending="_ink")
+    names = [job.target.relative_to(out).as_posix() for job in jobs]
+    assert names == ["deep/three_ink.webp", "deep/two_ink.webp", "one_ink.webp"]
 
 
 def targets(inputs: list[str], out: Path, overwrite: bool = False) -> list[str]:
@@ -209,7 +227,7 @@ def test_earlier_translations_inside_the_input_folder_are_not_inputs(album: Path
 
 
 def test_the_input_folder_itself_can_be_the_output_if_no_name_is_taken(album: Path) -> None:
-    (album / "one.jpg").rename(album / "one.gif")
+    (album / "one.jpg").rename(album / "one.bmp")
     (album / "deep" / "two.PNG").unlink()
     assert targets([str(album)], album) == ["deep/three.png", "one.png"]
 
@@ -224,7 +242,7 @@ def test_files_that_would_be_lost_are_refused(album: Path) -> None:
         find_jobs([str(album)], out)
     assert len(find_jobs([str(album)], out, overwrite=True)) == 3
     (album / "deep" / "three.png").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"three\.png and .*three\.gif would both become"):
+    with pytest.raises(UserError, match=r"three\.png and .*three\.bmp would both become"):
         find_jobs([str(album)], album.parent / "other")
 
 

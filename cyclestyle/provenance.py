@@ -1,0 +1,98 @@
+"""What a translation says of itself: XMP with IPTC's DigitalSourceType, the model and the program.
+
+`python -m cyclestyle.provenance FILE...` shows it. It is a plain note, not a signature: anybody can remove it or write
+another.
+"""
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import NamedTuple
+from xml.sax.saxutils import quoteattr
+
+from cyclestyle import __version__
+from cyclestyle.commands import Parser, printable, run_command
+from cyclestyle.errors import UserError
+
+RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
+XMP = "http://ns.adobe.com/xap/1.0/"
+OURS = "urn:cyclestyle:1"
+GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
+
+
+class Provenance(NamedTuple):
+    """What made a picture.
+
+    Attributes:
+        model: SHA-256 of the model's file.
+        direction: AtoB or BtoA.
+        names: of the two domains, "photo to ink".
+        program: with its version.
+    """
+
+    model: str
+    direction: str
+    names: str
+    program: str = f"cyclestyle {__version__}"
+
+    def packet(self) -> bytes:
+        """The XMP packet (ISO 16684-1)."""
+        return (
+            '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
+            f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"><rdf:Description rdf:about="" '
+            f'xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}" xmlns:cyclestyle="{OURS}" '
+            f'Iptc4xmpExt:DigitalSourceType="{GENERATED}" xmp:CreatorTool={quoteattr(self.program)} '
+            f"cyclestyle:model={quoteattr(self.model)} cyclestyle:direction={quoteattr(self.direction)} "
+            f'cyclestyle:names={quoteattr(self.names)}/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+        ).encode()
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """What `Provenance.packet` wrote into a picture or a video, or None.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    for packet in PACKET.findall(path.read_bytes()):
+        try:
+            [about] = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
+        except (ET.ParseError, ValueError):
+            continue
+        told = [about.get(f"{{{space}}}{name}") for space, name in (
+            (OURS, "model"), (OURS, "direction"), (OURS, "names"), (XMP, "CreatorTool"),
+        )]  # fmt: skip
+        if about.get(f"{{{IPTC}}}DigitalSourceType") == GENERATED and all(told):
+            return Provenance(*(str(text) for text in told))
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Show what files say; returns 1 if one says nothing."""
+    return run_command(_main, argv)
+
+
+def _main(argv: list[str] | None) -> int:
+    parser = Parser(
+        "provenance", "python -m cyclestyle.provenance", description="Show what translations say of their origin."
+    )
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures or videos")
+    silent = 0
+    for path in parser.parse_args(argv).files:
+        if not path.is_file():
+            raise UserError(f"{path}: no such file")
+        told = read_provenance(path)
+        if told is None:
+            print(printable(f"{path}: says nothing"))
+            silent += 1
+        else:
+            print(
+                printable(f"{path}: {told.names} ({told.direction}), translated by {told.program}, model {told.model}")
+            )
+    return 1 if silent else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

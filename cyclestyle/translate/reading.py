@@ -1,0 +1,177 @@
+"""Picture files as they are: frames in sRGB, of 8 or 16 bit, their transparency, and what else is worth keeping."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from cyclestyle.images import MOST_PIXELS, decoding, open_image, scaled_grey
+
+BITS_PER_SAMPLE = 258  # a tag of TIFF
+SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
+LOSSLESS = {"BMP", "PNG", "PPM", "TGA", "TIFF"}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a file, upright.
+
+    Attributes:
+        pixels: uint8 or uint16 (H, W, 3), sRGB.
+        alpha: of the same type, (H, W); None if the file has no transparency.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None = None
+
+
+class Source:
+    """A picture file, opened, to be read frame by frame; a context manager.
+
+    Args:
+        most: pixels that a frame may have.
+
+    Attributes:
+        count: of frames.
+        milliseconds: for each frame of an animation, how long it is shown.
+        loop: how often an animation is shown (0: for ever); None if the file does not say.
+        lossless: whether the file keeps every pixel as it was.
+        exif: without orientation and thumbnail, which are no longer true; empty if there is none.
+        dpi: resolution in print, if known.
+
+    Raises:
+        ImageError: the file is missing, not a picture, damaged or too large; frames raise it, too.
+    """
+
+    def __init__(self, path: Path, most: int = MOST_PIXELS) -> None:
+        self._path = path
+        self._image = open_image(path, most)
+        with decoding(path):
+            self._deep = _is_deep(self._image)
+            several = self._image.format in SEVERAL and not self._deep
+            self.count: int = getattr(self._image, "n_frames", 1) if several else 1
+            self.milliseconds = [self._shown(number) for number in range(self.count)] if self.count > 1 else []
+            self.loop: int | None = self._image.info.get("loop")
+            self.lossless = self._image.format in LOSSLESS or _is_lossless_webp(path, self._image)
+            self.exif, self.dpi = _exif(self._image), _dpi(self._image)
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._image.close()
+
+    def _shown(self, number: int) -> float:
+        self._image.seek(number)
+        if self._image.format in ("AVIF", "WEBP"):  # which tell only then
+            self._image.load()
+        return float(self._image.info.get("duration", 0))
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order, decoded one at a time."""
+        for number in range(self.count):
+            with decoding(self._path):
+                self._image.seek(number)
+                frame = self._read_deep() if self._deep else _read(self._image)
+            yield frame
+
+    def _read_deep(self) -> Frame:
+        """16 bit a channel, of which Pillow would keep 8."""
+        import cv2
+
+        orientation = self._image.getexif().get(ExifTags.Base.Orientation)
+        pixels = cv2.imdecode(np.fromfile(self._path, np.uint8), cv2.IMREAD_UNCHANGED)
+        if pixels is None:
+            raise ValueError("16 bit of this kind cannot be read")
+        pixels = _upright(pixels, orientation)
+        if pixels.ndim == 2:
+            return Frame(np.repeat(pixels[..., None], 3, 2))
+        alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
+        return Frame(np.ascontiguousarray(pixels[..., 2::-1]), alpha)
+
+
+def _read(image: Image.Image) -> Frame:
+    profile = image.info.get("icc_profile")
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("F") or image.mode == "I":
+        return Frame(np.repeat(scaled_grey(image)[..., None], 3, 2))
+    alpha = None
+    if image.has_transparency_data:
+        image = image.convert("RGBA" if image.mode != "LA" else "LA")
+        alpha = np.asarray(image.getchannel("A"))
+        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+    return Frame(np.asarray(_to_srgb(image, profile)), alpha)
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """RGB in sRGB; a profile that is damaged, or of another kind of colours, counts as none."""
+    if profile:
+        if image.mode not in ("RGB", "L", "CMYK", "LAB"):
+            image = image.convert("RGB")
+        try:
+            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(given):
+                return image
+            converted = ImageCms.profileToProfile(
+                image,
+                given,
+                ImageCms.createProfile("sRGB"),
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                "RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+        except (ImageCms.PyCMSError, OSError):
+            converted = None
+        if converted is not None:
+            return converted
+    return image.convert("RGB")
+
+
+def _is_deep(image: Image.Image) -> bool:
+    """Whether a PNG or TIFF has 16 bit a channel."""
+    if image.format == "PNG":
+        tiles: list[Any] = getattr(image, "tile", [])
+        return any(str(tile[3]).endswith(";16B") for tile in tiles)
+    bits: Any = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
+    return image.format == "TIFF" and set(bits) == {16}
+
+
+def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
+    if image.format != "WEBP":
+        return False
+    with path.open("rb") as file:
+        return b"VP8L" in file.read(4096)
+
+
+def _exif(image: Image.Image) -> bytes:
+    if not len(image.getexif()):
+        return b""
+    exif = Image.Exif()
+    exif.load(image.getexif().tobytes())
+    for tag in (ExifTags.Base.Orientation, ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount):
+        exif.pop(tag, None)
+    return exif.tobytes()
+
+
+def _dpi(image: Image.Image) -> tuple[float, float] | None:
+    dpi = image.info.get("dpi")
+    return (float(dpi[0]), float(dpi[1])) if dpi and all(0 < float(d) < 1e5 for d in dpi) else None
+
+
+def _upright(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
+    """As EXIF says that (H, W) or (H, W, C) is to be shown."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return pixels

@@ -1,0 +1,187 @@
+"""Translations as files: in the format of the suffix, all frames, transparency, 16 bit, what was kept of the source."""
+
+import io
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+
+from cyclestyle.files import atomic_write
+from cyclestyle.images import ImageError, to_8_bit
+from cyclestyle.translate.reading import Frame
+
+XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
+TRANSPARENT = FORMATS - {"JPEG"}
+ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a file says beside its pixels.
+
+    Attributes:
+        exif: without orientation, or empty.
+        xmp: a packet, or empty.
+        milliseconds: for each frame of an animation, how long it is shown.
+        loop: how often an animation is shown, 0: for ever; None: once.
+        lossless: where the format has both.
+        quality: 1 to 100, of formats that lose something.
+    """
+
+    exif: bytes = b""
+    xmp: bytes = b""
+    dpi: tuple[float, float] | None = None
+    milliseconds: Sequence[float] = ()
+    loop: int | None = None
+    lossless: bool = False
+    quality: int = 95
+
+
+def suffixes() -> frozenset[str]:
+    """Lower-case file suffixes, with the dot, of the formats that can be written."""
+    registered = Image.registered_extensions()
+    return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
+
+
+def write_frames(path: Path, frames: Iterable[Frame], kept: Kept) -> None:
+    """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
+
+    Frames are taken one at a time. Where the format has no transparency, they are laid over white; where it has no
+    16 bit, they become 8; a format that holds one picture gets the first.
+
+    Raises:
+        ImageError: the format has no room for so many pixels.
+        OSError: the file cannot be written.
+    """
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    frames = iter(frames)
+    first = next(frames)
+    with atomic_write(path) as file:
+        try:
+            if first.pixels.dtype == np.uint16 and kind == "PNG":
+                _write_deep_png(file, first, kept)
+            elif first.pixels.dtype == np.uint16 and kind == "TIFF":
+                _write_deep_tiff(file, first, kept)
+            else:
+                _write(file, kind, first, frames, kept)
+        except (OverflowError, ValueError, struct.error) as error:
+            raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
+
+
+def _write(file: BinaryIO, kind: str, first: Frame, others: Iterator[Frame], kept: Kept) -> None:
+    options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
+    special: dict[str, dict[str, Any]] = {
+        "AVIF": {"quality": kept.quality},
+        "JPEG": {"quality": kept.quality, "subsampling": 0},
+        "PNG": {"pnginfo": _texts(kept)},
+        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(kept)},
+        "WEBP": {"quality": kept.quality, "lossless": kept.lossless, "exact": True},
+    }
+    options = {name: value for name, value in (options | special.get(kind, {})).items() if value}
+    if kind in ANIMATED and len(kept.milliseconds) > 1:
+        # Frames are taken while earlier ones are written; those of a PNG are gone through twice.
+        following = (_image(frame, kind) for frame in others)
+        options |= {"save_all": True, "append_images": list(following) if kind == "PNG" else following}
+        if kind != "TIFF":
+            options |= {"duration": [round(ms) for ms in kept.milliseconds], "disposal": 1 if kind == "PNG" else 2}
+            options |= {"loop": kept.loop} if kept.loop is not None else {}
+    if kind == "GIF" and kept.xmp:
+        encoded = io.BytesIO()
+        _image(first, kind).save(encoded, kind, **options)
+        file.write(_with_xmp(encoded.getvalue(), kept.xmp))
+    else:
+        _image(first, kind).save(file, kind, **options)
+
+
+def _image(frame: Frame, kind: str) -> Image.Image:
+    """As Pillow writes it in a format."""
+    pixels, alpha = to_8_bit(frame.pixels), None if frame.alpha is None else to_8_bit(frame.alpha)
+    if alpha is None:
+        return Image.fromarray(pixels)
+    image = Image.fromarray(np.dstack([pixels, alpha]), "RGBA")
+    return image if kind in TRANSPARENT else _over_white(image)
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+@cache
+def srgb_profile() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def _texts(kept: Kept) -> PngImagePlugin.PngInfo | None:
+    if not kept.xmp:
+        return None
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(XMP_IN_PNG, kept.xmp.decode())
+    return info
+
+
+def _tags(kept: Kept) -> TiffImagePlugin.ImageFileDirectory_v2:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    if kept.xmp:
+        tags.tagtype[XMP_TAG] = 1  # bytes
+        tags[XMP_TAG] = kept.xmp
+    return tags
+
+
+def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
+    """A GIF with an application extension behind its header, as the XMP specification (part 3, 1.1.2) says."""
+    (flags,) = struct.unpack_from("B", gif, 10)
+    header = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    # Read as a chain of blocks, the packet leads into this: wherever one ends, its length points to the end.
+    trailer = bytes([1, *range(255, -1, -1), 0])
+    return gif[:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
+
+
+def _write_deep_png(file: BinaryIO, frame: Frame, kept: Kept) -> None:
+    """16 bit a channel, which Pillow does not write; it writes the chunks that go before the pixels."""
+    import cv2
+
+    described = io.BytesIO()
+    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), kept)
+    before = [chunk for chunk in _chunks(described.getvalue()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
+    bgr = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
+    done, encoded = cv2.imencode(".png", bgr)
+    if not done:
+        raise ValueError("the encoder refuses so many pixels")
+    header, *rest = _chunks(encoded.tobytes())
+    file.write(SIGNATURE + header + b"".join([*before, *rest]))
+
+
+def _chunks(png: bytes) -> Iterator[bytes]:
+    at = len(SIGNATURE)
+    while at < len(png):
+        (length,) = struct.unpack(">I", png[at : at + 4])
+        yield png[at : at + 12 + length]
+        at += 12 + length
+
+
+def _write_deep_tiff(file: BinaryIO, frame: Frame, kept: Kept) -> None:
+    import tifffile
+
+    stacked = np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])])
+    tags = [(XMP_TAG, 1, len(kept.xmp), kept.xmp, True)] if kept.xmp else []
+    encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
+    tifffile.imwrite(
+        encoded,
+        stacked,
+        photometric="rgb",
+        extrasamples=["unassalpha"] if frame.alpha is not None else None,
+        compression="adobe_deflate",
+        iccprofile=srgb_profile(),
+        resolution=kept.dpi,
+        resolutionunit="inch" if kept.dpi else None,
+        extratags=tags,
+        metadata=None,
+    )
+    file.write(encoded.getbuffer())

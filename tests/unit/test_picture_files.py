@@ -1,0 +1,215 @@
+"""Picture files: what is read of them, and what translations keep of it."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import ExifTags, Image, ImageCms, ImageOps
+
+from cyclestyle.images import ImageError
+from cyclestyle.provenance import Provenance, main, read_provenance
+from cyclestyle.translate.reading import Frame, Source
+from cyclestyle.translate.transparency import fill_hidden
+from cyclestyle.translate.writing import Kept, suffixes, write_frames
+
+ORIGIN = Provenance("ab" * 32, "BtoA", 'photo to <ink> & "wash"')
+LOSSLESS = {"PNG", "TIFF"}
+
+
+def smooth(height: int = 24, width: int = 36, dtype: type = np.uint8, seed: int = 0) -> np.ndarray:
+    rough = np.random.default_rng(seed).integers(60, 200, (3, 4, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC))
+    return pixels if dtype == np.uint8 else pixels.astype(np.uint16) * 257 - np.arange(width, dtype=np.uint16)[:, None]
+
+
+def read(path: Path) -> tuple[Source, list[Frame]]:
+    with Source(path) as source:
+        return source, list(source.frames())
+
+
+@pytest.mark.parametrize("suffix", sorted(suffixes()))
+def test_a_picture_is_written_in_every_format_and_says_where_it_is_from(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_frames(path, [Frame(smooth())], Kept(xmp=ORIGIN.packet()))
+    _, [frame] = read(path)
+    error = np.abs(frame.pixels.astype(int) - smooth()).mean()
+    kind = Image.registered_extensions()[suffix]
+    assert error == 0 if kind in LOSSLESS else error < (12 if kind == "GIF" else 4)
+    assert frame.alpha is None
+    assert read_provenance(path) == ORIGIN
+    with Image.open(path) as image:
+        assert image.format == kind
+        assert kind == "GIF" or "sRGB" in ImageCms.getProfileDescription(
+            ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        )
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".gif", ".jpg", ".png", ".tif", ".webp"])
+def test_transparency_is_kept_where_the_format_has_it_and_else_laid_over_white(suffix: str, tmp_path: Path) -> None:
+    alpha = np.zeros((24, 36), np.uint8)
+    alpha[4:20, 6:30] = 255
+    write_frames(tmp_path / f"a{suffix}", [Frame(smooth(), alpha)], Kept())
+    _, [frame] = read(tmp_path / f"a{suffix}")
+    if suffix == ".jpg":
+        assert frame.alpha is None
+        assert frame.pixels[:2].min() > 240
+    else:
+        assert frame.alpha is not None
+        assert np.abs(frame.alpha.astype(int) - alpha).max() <= 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_16_bit_come_out_as_16_bit(suffix: str, transparent: bool, tmp_path: Path) -> None:
+    alpha = smooth(dtype=np.uint16, seed=1)[..., 0] if transparent else None
+    path = tmp_path / f"deep{suffix}"
+    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], Kept(xmp=ORIGIN.packet(), dpi=(300, 300)))
+    source, [frame] = read(path)
+    assert frame.pixels.dtype == np.uint16
+    assert np.array_equal(frame.pixels, smooth(dtype=np.uint16))
+    assert (frame.alpha is None) == (alpha is None)
+    assert alpha is None or np.array_equal(frame.alpha, alpha)
+    assert source.dpi == pytest.approx((300, 300), abs=0.01)
+    assert read_provenance(path) == ORIGIN
+
+
+def test_16_bit_become_8_where_the_format_has_no_more(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.jpg", [Frame(smooth(dtype=np.uint16))], Kept())
+    _, [frame] = read(tmp_path / "a.jpg")
+    assert frame.pixels.dtype == np.uint8
+    assert np.abs(frame.pixels.astype(int) - smooth()).mean() < 4
+
+
+def test_16_bit_grey_is_read_as_such(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    _, [frame] = read(tmp_path / "a.png")
+    assert np.array_equal(frame.pixels, np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("orientation", range(9))
+@pytest.mark.parametrize("deep", [False, True])
+def test_orientation_is_applied_and_other_exif_kept(orientation: int, deep: bool, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Make] = orientation, "Camera"
+    Image.fromarray(smooth()).save(tmp_path / "shown.png", exif=exif)
+    with Image.open(tmp_path / "shown.png") as image:
+        expected = np.asarray(ImageOps.exif_transpose(image))
+    if deep:
+        write_frames(tmp_path / "shown.png", [Frame(smooth(dtype=np.uint16))], Kept(exif=exif.tobytes()))
+    source, [frame] = read(tmp_path / "shown.png")
+    shown = frame.pixels // 257 + 1 if deep else frame.pixels
+    assert shown.shape == expected.shape
+    assert np.abs(shown.astype(int) - expected).max() <= (1 if deep else 0)
+    write_frames(tmp_path / "out.jpg", [frame], Kept(exif=source.exif))
+    with Image.open(tmp_path / "out.jpg") as image:
+        assert image.getexif().get(ExifTags.Base.Make) == "Camera"
+        assert ExifTags.Base.Orientation not in image.getexif()
+
+
+def test_colours_are_taken_to_srgb(tmp_path: Path) -> None:
+    """By a profile in which red is what blue is in sRGB."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+    swapped = swapped.replace("sRGB".encode("utf-16-be"), "gRBs".encode("utf-16-be"))
+    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "a.png", icc_profile=swapped)
+    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "damaged.png", icc_profile=b"nonsense")
+    assert np.abs(read(tmp_path / "a.png")[1][0].pixels[0, 0].astype(int) - (20, 100, 200)).max() <= 1
+    assert read(tmp_path / "damaged.png")[1][0].pixels[0, 0].tolist() == [200, 100, 20]
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "shown"),
+    [
+        ("1", 1, (255, 255, 255)),
+        ("L", 90, (90, 90, 90)),
+        ("P", 7, None),
+        ("CMYK", (0, 255, 255, 0), (255, 0, 0)),
+        ("I", 65535, (255, 255, 255)),
+        ("F", 0.5, (128, 128, 128)),
+        ("LA", (90, 128), (90, 90, 90)),
+        ("RGBA", (9, 8, 7, 128), (9, 8, 7)),
+    ],
+)
+def test_every_mode_is_read_as_rgb(mode: str, colour: object, shown: tuple[int, ...] | None, tmp_path: Path) -> None:
+    image = Image.new(mode, (4, 3), colour)  # type: ignore[arg-type]
+    shown = shown or image.convert("RGB").getpixel((0, 0))  # type: ignore[assignment]
+    image.save(tmp_path / "a.tif")
+    _, [frame] = read(tmp_path / "a.tif")
+    assert frame.pixels.shape == (3, 4, 3)
+    assert frame.pixels[0, 0].tolist() == list(shown or ())
+    assert (frame.alpha is not None) == mode.endswith("A")
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif", ".tif"])
+def test_all_frames_are_kept_with_their_times(suffix: str, tmp_path: Path) -> None:
+    frames = [Frame(smooth(seed=seed)) for seed in range(3)]
+    kept = Kept(xmp=ORIGIN.packet(), milliseconds=[100, 250, 40], loop=3)
+    write_frames(tmp_path / f"a{suffix}", iter(frames), kept)
+    source, read_back = read(tmp_path / f"a{suffix}")
+    assert source.count == len(read_back) == 3
+    for seed, frame in enumerate(read_back):
+        assert np.abs(frame.pixels.astype(int) - smooth(seed=seed)).mean() < 12
+    assert read_provenance(tmp_path / f"a{suffix}") == ORIGIN
+    if suffix != ".tif":
+        assert source.milliseconds == pytest.approx([100, 250, 40], abs=1)
+        assert source.loop == (None if suffix == ".avif" else 3)
+
+
+def test_a_format_of_one_picture_gets_the_first(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.jpg", [Frame(smooth()), Frame(smooth(seed=1))], Kept(milliseconds=[10, 10]))
+    assert read(tmp_path / "a.jpg")[0].count == 1
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_webp_stays_lossless_if_it_was(lossless: bool, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless)
+    source, _ = read(tmp_path / "a.webp")
+    assert source.lossless == lossless
+    write_frames(tmp_path / "b.webp", [Frame(noise)], Kept(lossless=source.lossless))
+    assert np.array_equal(read(tmp_path / "b.webp")[1][0].pixels, noise) == lossless
+
+
+def test_hidden_colours_change_nothing_and_seen_ones_stay() -> None:
+    alpha = np.zeros((24, 36), np.uint8)
+    alpha[6:18, 8:28], alpha[6, 8:28] = 255, 100
+    hidden = (alpha == 0)[..., None]
+    one, other = (fill_hidden(np.where(hidden, colour, smooth()).astype(np.uint8), alpha) for colour in (0, 255))
+    assert np.array_equal(one, other)
+    assert np.array_equal(one[6:18, 8:28], smooth()[6:18, 8:28])
+    halves = np.zeros((24, 36, 3), np.uint8)
+    halves[:, 8:18, 0], halves[:, 18:28, 2] = 255, 255
+    red, _, blue = np.moveaxis(fill_hidden(halves, alpha)[6:18].astype(int), 2, 0)
+    assert (red[:, 6:8] > blue[:, 6:8] + 60).all(), "the nearer surroundings go on"
+    assert (blue[:, 28:30] > red[:, 28:30] + 60).all()
+    assert np.array_equal(fill_hidden(smooth(), np.full((24, 36), 255, np.uint8)), smooth())
+
+
+def test_more_pixels_than_are_allowed_are_refused_before_they_are_decoded(tmp_path: Path) -> None:
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a.png: refused: 40x30 are more than 0 megapixels; --max-megapixels"):
+        Source(tmp_path / "a.png", most=1199)
+    assert Source(tmp_path / "a.png", most=1200).count == 1
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for name in ("pipe.jpg", "folder.jpg", "loop.jpg", "missing.jpg"):
+        with pytest.raises(ImageError, match=name):
+            Source(tmp_path / name)
+
+
+def test_the_command_shows_where_pictures_are_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_frames(tmp_path / "a.png", [Frame(smooth())], Kept(xmp=ORIGIN.packet()))
+    write_frames(tmp_path / "b.png", [Frame(smooth())], Kept())
+    assert main([str(tmp_path / "a.png")]) == 0
+    assert f'photo to <ink> & "wash" (BtoA), translated by {ORIGIN.program}, model abab' in capsys.readouterr().out
+    assert main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 1
+    assert "b.png: says nothing" in capsys.readouterr().out
+    assert main([str(tmp_path / "missing.png")]) == 1
+    assert "no such file" in capsys.readouterr().err
