@@ -13,6 +13,14 @@ from cyclestyle.images import MOST_PIXELS, decoding, open_image, scaled_grey
 
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
+# What a TIFF says of its content; its other tags tell how the file is laid out, which is not that of the translation.
+DESCRIPTIVE = {
+    int(ExifTags.Base[name])
+    for name in (
+        *("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "HostComputer", "Copyright"),
+        *("ExifOffset", "GPSInfo", "Rating", "XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
+    )
+}
 LOSSLESS = {"BMP", "PNG", "PPM", "TGA", "TIFF"}
 
 
@@ -152,18 +160,19 @@ def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
 
 
 def _exif(image: Image.Image) -> bytes:
-    if not len(image.getexif()):
-        return b""
     exif = Image.Exif()
     exif.load(image.getexif().tobytes())
-    for tag in (ExifTags.Base.Orientation, ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount):
-        exif.pop(tag, None)
-    return exif.tobytes()
+    dropped: set[int] = {ExifTags.Base.Orientation, ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount}
+    if image.format == "TIFF":
+        dropped |= set(exif) - DESCRIPTIVE
+    for tag in dropped & set(exif):
+        del exif[tag]
+    return exif.tobytes() if len(exif) else b""
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:
-    dpi = image.info.get("dpi")
-    return (float(dpi[0]), float(dpi[1])) if dpi and all(0 < float(d) < 1e5 for d in dpi) else None
+    dpi = image.info.get("dpi")  # 1, where a TIFF gives none
+    return (float(dpi[0]), float(dpi[1])) if dpi and all(1 < float(d) < 1e5 for d in dpi) else None
 
 
 def _upright(pixels: np.ndarray, orientation: int | None) -> np.ndarray:

@@ -57,7 +57,7 @@ def write_frames(path: Path, frames: Iterable[Frame], kept: Kept) -> None:
     16 bit, they become 8; a format that holds one picture gets the first.
 
     Raises:
-        ImageError: the format has no room for so many pixels.
+        ImageError: the format has no room for so many pixels, or for frames of several sizes.
         OSError: the file cannot be written.
     """
     kind = Image.registered_extensions()[path.suffix.lower()]
@@ -71,7 +71,7 @@ def write_frames(path: Path, frames: Iterable[Frame], kept: Kept) -> None:
                 _write_deep_tiff(file, first, kept)
             else:
                 _write(file, kind, first, frames, kept)
-        except (OverflowError, ValueError, struct.error) as error:
+        except (OverflowError, RuntimeError, ValueError, struct.error) as error:
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
 
 

@@ -109,6 +109,31 @@ def test_orientation_is_applied_and_other_exif_kept(orientation: int, deep: bool
         assert ExifTags.Base.Orientation not in image.getexif()
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_a_tiff_hands_on_what_it_says_of_its_content_and_not_of_its_layout(suffix: str, tmp_path: Path) -> None:
+    tags = {ExifTags.Base.Artist: "Painter", ExifTags.Base.ImageDescription: "Lake"}
+    Image.fromarray(smooth()).save(tmp_path / "a.tif", compression="jpeg", tiffinfo=tags)
+    source, frames = read(tmp_path / "a.tif")
+    assert source.dpi is None
+    write_frames(tmp_path / f"b{suffix}", frames, Kept(exif=source.exif))
+    with Image.open(tmp_path / f"b{suffix}") as image:
+        exif = image.getexif()
+        assert (exif[ExifTags.Base.Artist], exif[ExifTags.Base.ImageDescription]) == ("Painter", "Lake")
+        assert 347 not in exif, "tables of the JPEG compression"
+        assert suffix == ".tif" or ExifTags.Base.StripOffsets not in exif
+        image.load()
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_pages_of_several_sizes_are_refused_where_the_format_cannot_hold_them(suffix: str, tmp_path: Path) -> None:
+    pages = [Frame(smooth()), Frame(smooth(30, 20))]
+    with pytest.raises(ImageError, match=f"a{suffix}: cannot be written: .*; choose another format"):
+        write_frames(tmp_path / f"a{suffix}", pages, Kept(milliseconds=[0, 0]))
+    assert list(tmp_path.iterdir()) == []
+    write_frames(tmp_path / "a.tif", pages, Kept(milliseconds=[0, 0]))
+    assert [frame.pixels.shape for frame in read(tmp_path / "a.tif")[1]] == [(24, 36, 3), (30, 20, 3)]
+
+
 def test_colours_are_taken_to_srgb(tmp_path: Path) -> None:
     """By a profile in which red is what blue is in sRGB."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
