@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from cyclestyle.images import MOST_PIXELS, decoding, open_image, scaled_grey
@@ -60,7 +62,7 @@ class Source:
         self._image = open_image(path, most)
         with decoding(path):
             self._deep = _is_deep(self._image)
-            several = self._image.format in SEVERAL and not self._deep
+            several = self._image.format in SEVERAL and not (self._deep and self._image.format == "PNG")
             self.count: int = getattr(self._image, "n_frames", 1) if several else 1
             self.milliseconds = [self._shown(number) for number in range(self.count)] if self.count > 1 else []
             self.loop: int | None = self._image.info.get("loop")
@@ -88,22 +90,28 @@ class Source:
         for number in range(self.count):
             with decoding(self._path):
                 self._image.seek(number)
-                frame = self._read_deep() if self._deep else _read(self._image)
+                frame = self._read_deep(number) if self._deep else _read(self._image)
             yield frame
 
-    def _read_deep(self) -> Frame:
+    def _read_deep(self, number: int) -> Frame:
         """16 bit a channel, of which Pillow would keep 8."""
         import cv2
 
         orientation = self._image.getexif().get(ExifTags.Base.Orientation)
-        pixels = cv2.imdecode(np.fromfile(self._path, np.uint8), cv2.IMREAD_UNCHANGED)
-        if pixels is None:
+        encoded = np.fromfile(self._path, np.uint8)
+        if self._image.format == "TIFF":
+            _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, None, (number, number + 1))
+            pixels = pages[0] if pages else None
+        else:
+            pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        if pixels is None or pixels.dtype != np.uint16:
             raise ValueError("16 bit of this kind cannot be read")
         pixels = _upright(pixels, orientation)
         if pixels.ndim == 2:
             return Frame(np.repeat(pixels[..., None], 3, 2))
         alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
-        return Frame(np.ascontiguousarray(pixels[..., 2::-1]), alpha)
+        profile = self._image.info.get("icc_profile")
+        return Frame(_deep_to_srgb(np.ascontiguousarray(pixels[..., 2::-1]), profile), alpha)
 
 
 def _read(image: Image.Image) -> Frame:
@@ -141,6 +149,20 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         if converted is not None:
             return converted
     return image.convert("RGB")
+
+
+def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """The same for uint16 (H, W, 3), which Pillow's colour management does not take, by a table of 18x18x18 colours."""
+    values = np.arange(0, 256, 15, dtype=np.uint8)
+    table = np.stack(np.meshgrid(values, values, values, indexing="ij"), -1)
+    image = Image.fromarray(table.reshape(1, -1, 3))
+    converted = np.asarray(_to_srgb(image, profile)).reshape(table.shape)
+    if np.array_equal(converted, table):
+        return pixels
+    nodes = torch.from_numpy(converted.astype(np.float32)).permute(3, 0, 1, 2)[None]
+    places = torch.from_numpy(pixels[..., ::-1].astype(np.float32)).div_(65535 / 2).sub_(1)[None, None]
+    colours = F.grid_sample(nodes, places, align_corners=True, padding_mode="border")[0, :, 0].permute(1, 2, 0)
+    return (colours * 257).round_().numpy().astype(np.uint16)
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -5,6 +5,7 @@ import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -68,7 +69,7 @@ def write_frames(path: Path, frames: Iterable[Frame], kept: Kept) -> None:
             if first.pixels.dtype == np.uint16 and kind == "PNG":
                 _write_deep_png(file, first, kept)
             elif first.pixels.dtype == np.uint16 and kind == "TIFF":
-                _write_deep_tiff(file, first, kept)
+                _write_deep_tiff(file, chain([first], frames), kept)
             else:
                 _write(file, kind, first, frames, kept)
         except (OverflowError, RuntimeError, ValueError, struct.error) as error:
@@ -166,22 +167,27 @@ def _chunks(png: bytes) -> Iterator[bytes]:
         at += 12 + length
 
 
-def _write_deep_tiff(file: BinaryIO, frame: Frame, kept: Kept) -> None:
+def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], kept: Kept) -> None:
+    """16 bit a channel, which Pillow does not write; of EXIF the texts."""
     import tifffile
 
-    stacked = np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])])
-    tags = [(XMP_TAG, 1, len(kept.xmp), kept.xmp, True)] if kept.xmp else []
+    exif = Image.Exif()
+    exif.load(kept.exif)
+    tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in exif.items() if isinstance(text, str)]
+    tags += [(XMP_TAG, 1, len(kept.xmp), kept.xmp, True)] if kept.xmp else []
     encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
-    tifffile.imwrite(
-        encoded,
-        stacked,
-        photometric="rgb",
-        extrasamples=["unassalpha"] if frame.alpha is not None else None,
-        compression="adobe_deflate",
-        iccprofile=srgb_profile(),
-        resolution=kept.dpi,
-        resolutionunit="inch" if kept.dpi else None,
-        extratags=tags,
-        metadata=None,
-    )
+    with tifffile.TiffWriter(encoded) as pages:
+        for frame in frames:
+            pages.write(
+                np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])]),
+                photometric="rgb",
+                extrasamples=["unassalpha"] if frame.alpha is not None else None,
+                compression="adobe_deflate",
+                iccprofile=srgb_profile(),
+                resolution=kept.dpi,
+                resolutionunit="inch" if kept.dpi else None,
+                extratags=tags,
+                software=False,
+                metadata=None,
+            )
     file.write(encoded.getbuffer())

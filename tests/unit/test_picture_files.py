@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from cyclestyle.images import ImageError
@@ -75,6 +76,18 @@ def test_16_bit_come_out_as_16_bit(suffix: str, transparent: bool, tmp_path: Pat
     assert read_provenance(path) == ORIGIN
 
 
+def test_16_bit_keep_their_pages_and_what_they_say(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Painter"
+    pages = [Frame(smooth(20 + seed, 30, np.uint16, seed)) for seed in range(3)]
+    write_frames(tmp_path / "a.tif", iter(pages), Kept(exif=exif.tobytes(), xmp=ORIGIN.packet()))
+    source, frames = read(tmp_path / "a.tif")
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(frames, pages, strict=True))
+    write_frames(tmp_path / "b.jpg", frames, Kept(exif=source.exif))
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.getexif()[ExifTags.Base.Artist] == "Painter"
+
+
 def test_16_bit_become_8_where_the_format_has_no_more(tmp_path: Path) -> None:
     write_frames(tmp_path / "a.jpg", [Frame(smooth(dtype=np.uint16))], Kept())
     _, [frame] = read(tmp_path / "a.jpg")
@@ -134,15 +147,27 @@ def test_pages_of_several_sizes_are_refused_where_the_format_cannot_hold_them(su
     assert [frame.pixels.shape for frame in read(tmp_path / "a.tif")[1]] == [(24, 36, 3), (30, 20, 3)]
 
 
-def test_colours_are_taken_to_srgb(tmp_path: Path) -> None:
-    """By a profile in which red is what blue is in sRGB."""
+@pytest.fixture
+def swapped_profile() -> bytes:
+    """In which red is what blue is in sRGB."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     swapped = profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
-    swapped = swapped.replace("sRGB".encode("utf-16-be"), "gRBs".encode("utf-16-be"))
-    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "a.png", icc_profile=swapped)
+    return swapped.replace("sRGB".encode("utf-16-be"), "gRBs".encode("utf-16-be"))
+
+
+def test_colours_are_taken_to_srgb(swapped_profile: bytes, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "a.png", icc_profile=swapped_profile)
     Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "damaged.png", icc_profile=b"nonsense")
     assert np.abs(read(tmp_path / "a.png")[1][0].pixels[0, 0].astype(int) - (20, 100, 200)).max() <= 1
     assert read(tmp_path / "damaged.png")[1][0].pixels[0, 0].tolist() == [200, 100, 20]
+
+
+def test_16_bit_colours_are_taken_to_srgb_too(swapped_profile: bytes, tmp_path: Path) -> None:
+    deep = smooth(dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", iccprofile=swapped_profile, metadata=None)
+    _, [frame] = read(tmp_path / "a.tif")
+    assert np.abs(frame.pixels.astype(int) - deep[..., ::-1]).max() < 300
+    assert len(np.unique(frame.pixels)) > 256
 
 
 @pytest.mark.parametrize(
