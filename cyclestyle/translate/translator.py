@@ -166,6 +166,8 @@ class Translator:
                 f"{self.scratch}: {needed / GIB:.1f} GiB are needed there for a scratch file, {free / GIB:.1f} are "
                 "free; free some space, or choose another folder"
             )
+        if self.device.type == "cpu":
+            keep_freed_memory()  # tiles are small
         with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
             return tiles.translate(self._room(), self.scratch, partial(self._pixels, picture.dtype), bar.update)
 
