@@ -20,7 +20,7 @@ from cyclestyle.files import atomic_write
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
-MOST_PIXELS = 178_956_970  # where Pillow refuses
+MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
 
 
 class ImageError(UserError):
@@ -58,8 +58,12 @@ def find_images(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Turn whatever decoders raise within the block into an ImageError that names the file."""
+def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[None]:
+    """Turn whatever decoders raise within the block into an ImageError that names the file.
+
+    Args:
+        most, remedy: as of `open_image`.
+    """
     try:
         yield
     except ImageError:
@@ -68,24 +72,25 @@ def decoding(path: Path) -> Iterator[None]:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{path}: not a picture, or a damaged one") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: refused as too large: {error}") from None
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(path, most, remedy) from None
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
 
 
-def open_image(path: Path, most: int = MOST_PIXELS) -> Image.Image:
+def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.Image:
     """Open a picture file without decoding it yet.
 
     Args:
         most: pixels that it may have.
+        remedy: ends the message where it has more.
 
     Raises:
         ImageError: the file is missing, not a picture, or has more pixels.
     """
-    with decoding(path):
+    with decoding(path, most, remedy):
         if not path.is_file() and path.exists():
             raise ImageError(f"{path}: not a file that can be read from its start to its end")
         with warnings.catch_warnings():
@@ -94,11 +99,12 @@ def open_image(path: Path, most: int = MOST_PIXELS) -> Image.Image:
             image = Image.open(path)
         if image.width * image.height > most:
             image.close()
-            raise ImageError(
-                f"{path}: refused: {image.width}x{image.height} are more than {most / 1e6:.0f} megapixels; "
-                "--max-megapixels allows more, if you trust the file"
-            )
+            raise _too_many_pixels(path, most, remedy, f"{image.width}x{image.height} are ")
         return image
+
+
+def _too_many_pixels(path: Path, most: int, remedy: str, size: str = "") -> ImageError:
+    return ImageError(f"{path}: refused: {size}more than {most / 1e6:.0f} megapixels{remedy}")
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -16,7 +16,7 @@ from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
-from cyclestyle.translate.writing import Kept, write_frames
+from cyclestyle.translate.writing import write_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -144,14 +144,10 @@ class _Work:
 
     def _write(self, loaded: _Loaded, frames: Iterable[Frame]) -> str | None:
         """Write a translation; or a line that says what is wrong."""
-        source, target = loaded.source, loaded.job.target
-        xmp = self._settings.provenance.packet() if self._settings.provenance else b""
-        kept = Kept(
-            source.exif, xmp, source.dpi, source.milliseconds, source.loop, source.lossless, self._settings.quality
-        )
-        with source:
+        target, origin = loaded.job.target, self._settings.provenance
+        with loaded.source as source:
             try:
-                write_frames(target, frames, kept)
+                write_frames(target, frames, source.about, origin.packet() if origin else b"", self._settings.quality)
             except OSError as error:
                 return f"{target}: cannot be written: {error.strerror or error}"
             except UserError as error:

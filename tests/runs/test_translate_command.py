@@ -99,7 +99,7 @@ def test_too_many_pixels_are_one_line_and_the_rest_go_on(
 def test_an_output_that_cannot_be_written_is_one_line_and_the_rest_go_on(
     run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, frames: object, kept: object) -> None:
+    def full(path: Path, frames: object, *others: object) -> None:
         if path.name == "b.png":
             raise OSError(28, "No space left on device", str(path))
         written.append(path.name)
@@ -129,7 +129,7 @@ def test_awkward_files_are_translated_or_reported(
         assert read_image(target).shape == shape, source
         with Source(source) as given, Source(target) as made:
             assert made.count == given.count, source
-            assert made.milliseconds == pytest.approx(given.milliseconds, abs=10), source
+            assert made.about.milliseconds == pytest.approx(given.about.milliseconds, abs=10), source
             for one, other in zip(given.frames(), made.frames(), strict=True):
                 assert (one.pixels.shape, one.pixels.dtype) == (other.pixels.shape, other.pixels.dtype), source
                 assert (one.alpha is None) == (other.alpha is None), source
