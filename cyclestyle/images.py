@@ -20,6 +20,7 @@ from cyclestyle.files import atomic_write
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
+LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
 
 
@@ -251,10 +252,15 @@ def grid(rows: list[list[np.ndarray]], titles: list[str], gap: int = 4) -> np.nd
     return np.asarray(sheet)
 
 
-def pad_to_multiple(picture: np.ndarray, stride: int, at_least: int = 32) -> np.ndarray:
-    """Extend to the right and below by reflection until both sides are multiples of `stride` and not under `at_least`.
+def pad_to_multiple(picture: np.ndarray, stride: int) -> np.ndarray:
+    """Extend to the right and below by reflection until both sides are multiples of `stride` and not under 32.
 
-    Instance norm and reflection padding need some pixels to work with; the caller cuts the result back.
+    The caller cuts the result back.
     """
-    height, width = (-(-max(side, at_least) // stride) * stride for side in picture.shape[:2])
+    height, width = padded_size(picture.shape[0], picture.shape[1], stride)
     return np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="reflect")
+
+
+def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
+    """What `pad_to_multiple` makes of a size."""
+    return -(-max(height, LEAST_SIDE) // stride) * stride, -(-max(width, LEAST_SIDE) // stride) * stride

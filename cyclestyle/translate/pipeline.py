@@ -7,6 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NoReturn, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from cyclestyle.commands import printable
@@ -16,7 +17,7 @@ from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
-from cyclestyle.translate.writing import write_frames
+from cyclestyle.translate.writing import holds_frames, write_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,12 +32,16 @@ class Settings:
         most: pixels that a picture may have.
         quality: 1 to 100, of formats that lose something.
         provenance: written into every file; None: into none.
+        compare: write source and translation side by side.
+        back: takes translations back, for jobs that ask for it, or to be the third side by side.
     """
 
     batch_size: int
     most: int
     quality: int
     provenance: Provenance | None
+    compare: bool = False
+    back: Translator | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class _Work:
     def _kind(self, loaded: _Loaded) -> object:
         if loaded.only is None:
             return loaded
-        return self._translator.padded_shape(loaded.only.pixels), loaded.only.pixels.dtype
+        return self._translator.size_seen(loaded.only.pixels), loaded.only.pixels.dtype
 
     def _translate_group(self) -> None:
         """Single pictures: one pass for all, written while the next are translated."""
@@ -127,31 +132,49 @@ class _Work:
                 loaded.source.close()
                 self._done(f"{loaded.job.source}: {error}")
             return
-        for loaded, frame in zip(group, made, strict=True):
-            self._writing.append(self._writer.submit(self._write, loaded, [frame]))
+        for loaded, shown in zip(group, made, strict=True):
+            self._writing.append(self._writer.submit(self._write, loaded, [[frame] for frame in shown]))
         self._settle(self._settings.batch_size)
 
     def _translate_frames(self, loaded: _Loaded) -> None:
         """An animation: frame by frame, as the encoder asks for them."""
         self._settle(0)
-        frames = (frame for one in loaded.source.frames() for frame in self._translate([one]))
-        self._done(self._write(loaded, frames))
+        target = loaded.job.target
+        if not holds_frames(target):
+            self._bar.write(
+                printable(f"{loaded.job.source}: has {loaded.source.count} frames, {target.suffix} holds the first")
+            )
+        files = range(len(loaded.job.files))
+        self._done(self._write(loaded, [self._frames(loaded.source, file) for file in files]))
 
-    def _translate(self, frames: Sequence[Frame]) -> list[Frame]:
-        shown = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
-        made = self._translator.batch(shown)
-        return [Frame(pixels, frame.alpha) for pixels, frame in zip(made, frames, strict=True)]
+    def _frames(self, source: Source, file: int) -> Iterator[Frame]:
+        """Those of one of the files of a job."""
+        for frame in source.frames():
+            yield self._translate([frame])[0][file]
 
-    def _write(self, loaded: _Loaded, frames: Iterable[Frame]) -> str | None:
-        """Write a translation; or a line that says what is wrong."""
-        target, origin = loaded.job.target, self._settings.provenance
+    def _translate(self, frames: Sequence[Frame]) -> list[list[Frame]]:
+        """For each frame what its files show: the translation, and the way back if that goes into a file of its own."""
+        sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
+        made = [sources, self._translator.batch(sources)]
+        if self._settings.back:
+            made.append(self._settings.back.batch(made[1]))
+        alphas = [frame.alpha for frame in frames]
+        if self._settings.compare:
+            return [[_side_by_side(shown, alpha)] for *shown, alpha in zip(*made, alphas, strict=True)]
+        return [[Frame(p, alpha) for p in shown] for *shown, alpha in zip(*made[1:], alphas, strict=True)]
+
+    def _write(self, loaded: _Loaded, files: Sequence[Iterable[Frame]]) -> str | None:
+        """Write the files of a job; or a line that says what is wrong."""
+        origin = self._settings.provenance
+        xmp = origin.packet() if origin else b""
         with loaded.source as source:
-            try:
-                write_frames(target, frames, source.about, origin.packet() if origin else b"", self._settings.quality)
-            except OSError as error:
-                return f"{target}: cannot be written: {error.strerror or error}"
-            except UserError as error:
-                return str(error)
+            for path, frames in reversed(list(zip(loaded.job.files, files, strict=True))):
+                try:
+                    write_frames(path, frames, source.about, xmp, self._settings.quality)
+                except OSError as error:
+                    return f"{path}: cannot be written: {error.strerror or error}"
+                except UserError as error:
+                    return str(error)
         return None
 
     def _settle(self, at_most: int) -> None:
@@ -163,6 +186,17 @@ class _Work:
             self._bar.write(printable(f"failed: {error}"), file=sys.stderr)
             self.failed += 1
         self._bar.update()
+
+
+def _side_by_side(pictures: Sequence[np.ndarray], alpha: np.ndarray | None) -> Frame:
+    """Pictures of one size in a row, with gaps of white."""
+    gap = max(2, pictures[0].shape[1] // 100)
+    gaps = ((0, 0), (0, gap), (0, 0))
+    white = np.iinfo(pictures[0].dtype).max
+    row = np.concatenate([np.pad(p, gaps, constant_values=white) for p in pictures], 1)[:, :-gap]
+    if alpha is not None:
+        alpha = np.concatenate([np.pad(alpha, gaps[:2], constant_values=white)] * len(pictures), 1)[:, :-gap]
+    return Frame(row, alpha)
 
 
 def _ahead(

@@ -28,6 +28,11 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
 
 
+def holds_frames(path: Path) -> bool:
+    """Whether the format of the suffix has room for several frames or pages."""
+    return Image.registered_extensions()[path.suffix.lower()] in ANIMATED
+
+
 def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95) -> None:
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
 
