@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from cyclestyle.files import atomic_write
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
+HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
 
@@ -28,10 +30,25 @@ class ImageError(UserError):
     """A file that cannot be read as a picture."""
 
 
+@cache
+def register_heic() -> bool:
+    """Teach Pillow HEIC, if the extra `heic` is installed; returns whether it is."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def readable_suffixes() -> frozenset[str]:
-    """Lower-case file suffixes, with the dot, of every format that Pillow decodes."""
+    """Lower-case file suffixes, with the dot, of every format that Pillow decodes, and of HEIC in any case.
+
+    Reading a HEIC file without the extra then says what is missing, where it would be passed over in silence.
+    """
+    register_heic()
     registered = Image.registered_extensions()
-    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED)
+    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED) | HEIC
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -94,6 +111,8 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
     with decoding(path, most, remedy):
         if not path.is_file() and path.exists():
             raise ImageError(f"{path}: not a file that can be read from its start to its end")
+        if not register_heic() and path.suffix.lower() in HEIC:
+            raise ImageError(f"{path}: HEIC needs a package more: pip install 'cyclestyle[heic]'")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is the one below
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many

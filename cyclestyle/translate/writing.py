@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
-from cyclestyle.images import ImageError, to_8_bit
+from cyclestyle.images import ImageError, register_heic, to_8_bit
 from cyclestyle.translate.reading import About, Frame
 
 XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
@@ -24,6 +24,7 @@ ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 def suffixes() -> frozenset[str]:
     """Lower-case file suffixes, with the dot, of the formats that can be written."""
+    register_heic()
     registered = Image.registered_extensions()
     return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
 
@@ -68,6 +69,7 @@ def _write(
     options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": about.exif, "xmp": xmp}
     special: dict[str, dict[str, Any]] = {
         "AVIF": {"quality": quality},
+        "HEIF": {"quality": quality},
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"pnginfo": _texts(xmp)},
         "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(xmp)},

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from cyclestyle.images import ImageError, read_image
+from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import Provenance, main, read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.transparency import fill_hidden
@@ -47,7 +47,7 @@ def test_a_picture_is_written_in_every_format_and_says_where_it_is_from(suffix: 
         )
 
 
-@pytest.mark.parametrize("suffix", [".avif", ".gif", ".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("suffix", [".avif", ".gif", ".heic", ".jpg", ".png", ".tif", ".webp"])
 def test_transparency_is_kept_where_the_format_has_it_and_else_laid_over_white(suffix: str, tmp_path: Path) -> None:
     alpha = np.zeros((24, 36), np.uint8)
     alpha[4:20, 6:30] = 255
@@ -255,6 +255,16 @@ def test_a_bomb_is_refused_with_the_option_that_allows_it_to_translate_and_witho
         Source(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a.png: refused: more than 179 megapixels$"):
         read_image(tmp_path / "a.png")
+
+
+def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "a.heic", [Frame(smooth())], About())
+    monkeypatch.setattr("cyclestyle.images.register_heic", lambda: False)
+    [path] = find_images(tmp_path)
+    with pytest.raises(ImageError, match=r"a.heic: HEIC needs a package more: pip install 'cyclestyle\[heic\]'"):
+        Source(path)
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
