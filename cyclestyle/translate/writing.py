@@ -31,7 +31,7 @@ def suffixes() -> frozenset[str]:
 
 def holds_frames(path: Path) -> bool:
     """Whether the format of the suffix has room for several frames or pages."""
-    return Image.registered_extensions()[path.suffix.lower()] in ANIMATED
+    return _kind(path) in ANIMATED
 
 
 def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95) -> None:
@@ -48,7 +48,7 @@ def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes =
         ImageError: the format has no room for so many pixels, or for frames of several sizes.
         OSError: the file cannot be written.
     """
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    kind = _kind(path)
     frames = iter(frames)
     first = next(frames)
     with atomic_write(path) as file:
@@ -61,6 +61,11 @@ def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes =
                 _write(file, kind, first, frames, about, xmp, quality)
         except (OverflowError, RuntimeError, ValueError, struct.error) as error:
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
+
+
+def _kind(path: Path) -> str:
+    register_heic()
+    return Image.registered_extensions()[path.suffix.lower()]
 
 
 def _write(
