@@ -25,6 +25,7 @@ def resamplings(count: int, rounds: int, seed: int) -> Tensor:
     """Bootstrap weights (1 + rounds, count): first of all pictures once, then of draws with replacement."""
     random = np.random.RandomState(seed)
     drawn = random.multinomial(count, np.full(count, 1 / count), size=rounds)
+    drawn[drawn.max(1) == count] = 1  # of one picture alone there are no pairs
     return torch.from_numpy(np.concatenate([np.ones((1, count)), drawn])).double()
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from cyclestyle.checkpoint import save_checkpoint
 from cyclestyle.config import check_config, load_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.training.state import TrainState
@@ -77,3 +78,21 @@ def test_the_yardstick_has_the_losses_of_our_step(tiny: dict[str, Any]) -> None:
         generators = sum(float(v) for n, v in ours.items() if n.startswith("loss/") and "disc" not in n)
         expected = [generators, float(ours["loss/disc_a"]), float(ours["loss/disc_b"])]
         assert plain.step(a, b) == pytest.approx(expected, rel=1e-4)
+
+
+def test_recipes_are_compared_on_the_same_pictures(tiny: dict[str, Any], tmp_path: Path) -> None:
+    config = check_config(merged(tiny, {"train": {"max_steps": 1}}))
+    for seed, name in enumerate(("base", "other")):
+        state = TrainState(config.model_copy(update={"seed": seed}), torch.device("cpu"), torch.float32)
+        save_checkpoint(tmp_path / name / "checkpoints", config, state.state_dict(), keep_last=1)
+    runs = [str(tmp_path / name) for name in ("base", "other", "base")]
+    words = ["benchmarks/recipes.py", str(config.data.root), *runs, "--split", "test", "--size", "40"]
+    done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in done.stdout.splitlines()[1:]]
+    assert [row[:2] for row in rows] == [[name, to] for name in ("base", "other", "base") for to in ("photo", "ink")]
+    for own, other, again in zip(rows[:2], rows[2:4], rows[4:], strict=True):
+        assert own[4] == "+0.000 [+0.000, +0.000]"
+        assert again == own
+        assert other[2] != own[2]
+        assert float(other[2]) - float(own[2]) == pytest.approx(float(other[4].split()[0]), abs=2e-3)

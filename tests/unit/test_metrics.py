@@ -156,6 +156,13 @@ def test_resamplings_keep_the_number_of_pictures_and_begin_with_all_of_them() ->
     assert not torch.equal(weights, resamplings(12, rounds=30, seed=2))
 
 
+def test_few_pictures_have_an_interval_too() -> None:
+    x, y = torch.randn(3, 8), torch.randn(4, 8)
+    draws = kid(x, y, resamplings(3, 200, 0), resamplings(4, 200, 1))
+    assert draws.isfinite().all()
+    assert len(draws.unique()) > 20
+
+
 def test_an_interval_lies_around_its_value_as_its_draws_lie_around_their_mean() -> None:
     draws = torch.linspace(10, 20, 101, dtype=torch.float64)
     assert interval(3, draws) == pytest.approx((3, 3 - 4.75, 3 + 4.75))
