@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cyclestyle.commands import Parser, run_command
 from cyclestyle.errors import UserError, choices
+from cyclestyle.translate.video_options import VIDEO_SUFFIXES, add_video_options, is_video, video_options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,10 +16,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        "translate", "python -m cyclestyle.translate", description="Translate pictures with a trained model."
+        "translate", "python -m cyclestyle.translate", description="Translate pictures and clips with a trained model."
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder, checkpoint (.pt) or .safetensors file")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders (with all below them) or globs")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="pictures, clips, folders (with all below them) or globs"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the translations")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--direction", choices=("AtoB", "BtoA"), help="default: AtoB")
@@ -38,7 +41,9 @@ def _parser() -> Parser:
         help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
         "auto, tiles only where memory would not do for the whole)",
     )
-    parser.add_argument("--format", metavar="SUFFIX", help="such as png; default: that of each input")
+    parser.add_argument(
+        "--format", metavar="SUFFIX", help="such as png for pictures, or mkv for clips; default: that of each input"
+    )
     parser.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
     parser.add_argument(
         "--quality", type=int, default=95, metavar="Q", help="1 to 100, of formats that lose something (default: 95)"
@@ -55,6 +60,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--overwrite", action="store_true", help="write over translations that exist; inputs are always safe"
     )
+    add_video_options(parser)
     return parser
 
 
@@ -68,6 +74,7 @@ def _main(argv: list[str] | None) -> int:
             parser.error(f"--{name.replace('_', '-')} must be {limits}, not {value}")
     if os.sep in args.suffix:
         parser.error(f"--suffix must not hold {os.sep}: {args.suffix}")
+    video = video_options(parser, args)
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
@@ -76,23 +83,29 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.translate.pipeline import Settings, translate_files
     from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.translator import Translator
+    from cyclestyle.translate.video import check_videos
     from cyclestyle.translate.writing import suffixes
 
-    if args.format is not None and f".{args.format.lower()}" not in suffixes():
+    known = suffixes() | VIDEO_SUFFIXES
+    if args.format is not None and f".{args.format.lower()}" not in known:
         raise UserError(
-            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in suffixes()))}"
+            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in known))}"
         )
     translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile)
     jobs = find_jobs(args.inputs, args.out, args.overwrite, args.format, args.suffix)
+    check_videos(jobs, video)
     translator.scratch = jobs[0].target.parent
+    clips = sum(is_video(job.source) for job in jobs)
+    counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
+    found = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
-        f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"
+        f"({translator.direction}), {found}, on {translator.device.type}"
     )
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
-    settings = Settings(args.batch_size, args.max_megapixels * 1_000_000, args.quality, origin)
+    settings = Settings(args.batch_size, args.max_megapixels * 1_000_000, args.quality, origin, video)
     failures = translate_files(translator, jobs, settings)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0

@@ -4,9 +4,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from cyclestyle.commands import printable
@@ -16,6 +17,8 @@ from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
+from cyclestyle.translate.video import translate_video
+from cyclestyle.translate.video_options import VideoOptions, is_video
 from cyclestyle.translate.writing import Kept, write_frames
 
 Item = TypeVar("Item")
@@ -31,12 +34,14 @@ class Settings:
         most: pixels that a picture may have.
         quality: 1 to 100, of formats that lose something.
         provenance: written into every file; None: into none.
+        video: how clips are translated.
     """
 
     batch_size: int
     most: int
     quality: int
     provenance: Provenance | None
+    video: VideoOptions = field(default_factory=VideoOptions)
 
 
 @dataclass(frozen=True)
@@ -76,8 +81,10 @@ class _Work:
         self._writing: deque[Future[str | None]] = deque()
         self.failed = 0
 
-    def load(self, job: Job) -> _Loaded | str:
-        """Open a file and decode it, if it has one frame; or a line that says what is wrong."""
+    def load(self, job: Job) -> _Loaded | Job | str:
+        """Open a file and decode it, if it has one frame; a clip as it is; or a line that says what is wrong."""
+        if is_video(job.source):
+            return job
         try:
             source = Source(job.source, self._settings.most)
             try:
@@ -88,10 +95,14 @@ class _Work:
         except UserError as error:
             return str(error)
 
-    def take(self, loaded: _Loaded | str) -> None:
+    def take(self, loaded: _Loaded | Job | str) -> None:
         """Translate what was loaded, now or together with what follows."""
         if isinstance(loaded, str):
             self._done(loaded)
+            return
+        if isinstance(loaded, Job):
+            self.finish()
+            self._translate_clip(loaded)
             return
         if self._group and (
             len(self._group) == self._settings.batch_size or self._kind(loaded) != self._kind(self._group[0])
@@ -136,6 +147,15 @@ class _Work:
         self._settle(0)
         frames = (frame for one in loaded.source.frames() for frame in self._translate([one]))
         self._done(self._write(loaded, frames))
+
+    def _translate_clip(self, job: Job) -> None:
+        def translate(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return [frame.pixels for frame in self._translate([Frame(pixels) for pixels in pictures])]
+
+        try:
+            self._done(translate_video(translate, self._translator, job, self._settings))
+        except UserError as error:
+            self._done(str(error))
 
     def _translate(self, frames: Sequence[Frame]) -> list[Frame]:
         shown = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
