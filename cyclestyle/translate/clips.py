@@ -202,7 +202,7 @@ class Clip:
                 for packet in container.demux():
                     if packet.pts is not None:
                         reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
-                    if packet.stream_index != stream.index:
+                    if packet.stream.index != stream.index:
                         continue
                     try:
                         frames = stream.decode(packet)
