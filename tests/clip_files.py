@@ -19,7 +19,7 @@ def drawn(count: int, size: tuple[int, int] = (48, 32)) -> np.ndarray:
     """uint8 (count, H, W, 3): smooth colours that change from frame to frame."""
     width, height = size
     y, x = np.mgrid[:height, :width] / max(size)
-    waves = [np.sin(4 * x + 3 * y + np.arange(count)[:, None, None] / (5 + c) + 2 * c) for c in range(3)]
+    waves = [np.sin(2 * x + y + np.arange(count)[:, None, None] / (5 + c) + 2 * c) for c in range(3)]
     return np.uint8(127 + 90 * np.stack(waves, -1))
 
 

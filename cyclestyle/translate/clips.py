@@ -18,6 +18,7 @@ from cyclestyle.translate.video_options import VideoOptions
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
 SAFE = 2  # seconds before the wanted picture that a search goes to, as those just behind a key frame may need others
@@ -125,7 +126,9 @@ class Clip:
         Raises:
             UserError: there is none.
         """
-        size = self._first[0].width, self._first[0].height
+        from av.video.reformatter import VideoReformatter
+
+        size, reformatter = (self._first[0].width, self._first[0].height), VideoReformatter()
         start = self._first[1] if after is None else self.shift + after * self.tick
         self.damage = None
         with closing(self._frames(start)) as frames:
@@ -139,7 +142,7 @@ class Clip:
                     first = floor((time - self.shift) / self.tick)  # so that there is one, however low the rate
                 times = tuple(range(first, end)) if self._options.fps else (first,)
                 if times and (after is None or first > after):
-                    yield Shot(_upright(frame, size), times, end)
+                    yield Shot(_upright(frame, size, reformatter), times, end)
 
     @property
     def is_whole(self) -> bool:
@@ -236,8 +239,11 @@ def _is_turned(matrix: np.ndarray) -> bool:
     return bool(abs(int(matrix[0, 0])) < abs(int(matrix[0, 1])))
 
 
-def _upright(frame: "VideoFrame", size: tuple[int, int]) -> np.ndarray:
-    """uint8 (H, W, 3) in sRGB, turned as the file says; `size` is that of the first frame before it is turned."""
+def _upright(frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter") -> np.ndarray:
+    """uint8 (H, W, 3) in sRGB, turned as the file says; `size` is that of the first frame before it is turned.
+
+    The reformatter keeps what it has computed, which takes seconds for a high dynamic range.
+    """
     from av.video.reformatter import Colorspace, Interpolation
 
     wanted: dict[str, Any] = {}
@@ -248,10 +254,8 @@ def _upright(frame: "VideoFrame", size: tuple[int, int]) -> np.ndarray:
         wanted |= {"dst_color_trc": BT709}
     if frame.color_primaries == WIDE_GAMUT:
         wanted |= {"dst_color_primaries": BT709}
-    rgb = frame.reformat(
-        *size, "rgb24", interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
-        **wanted,
-    )  # fmt: skip
+    careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+    rgb = reformatter.reformat(frame, *size, "rgb24", interpolation=careful, **wanted)
     pixels = rgb.to_ndarray()
     matrix = _matrix(frame)
     if matrix is None:

@@ -187,13 +187,16 @@ def _held(folder: Path) -> Iterator[None]:
     folder.mkdir(exist_ok=True)
     handle = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # some network file systems cannot
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink == 0:
+                raise BlockingIOError("the process that held it has just removed it")
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
+        except OSError:  # some network file systems cannot
+            pass
         yield
-    finally:
-        os.close(handle)
         with suppress(OSError):
             folder.rmdir()
+    finally:
+        os.close(handle)

@@ -69,7 +69,7 @@ def test_a_clip_keeps_container_size_pictures_times_and_sound_and_says_where_it_
     (pictures, shown), (made, made_shown) = read_clip(source), read_clip(target)
     assert made_shown == shown
     assert len(made) == len(times) > parts.LENGTH, "more than one part"
-    assert difference(made, pictures) < 2
+    assert difference(made, pictures) < 4
     assert sound_of(target) == sound_of(source)
     assert len(sound_of(target)) > 10
     with av.open(str(source)) as one, av.open(str(target)) as other:
@@ -91,7 +91,7 @@ def test_a_clip_comes_out_upright(matrix: tuple[int, int, int, int], translator:
     expected = pictures if a else pictures.swapaxes(1, 2)
     expected = expected[:, :, ::-1] if a + c < 0 else expected
     expected = expected[:, ::-1] if b + d < 0 else expected
-    assert difference(made, expected) < 3
+    assert difference(made, expected) < 4
     with av.open(str(source.parent / "out" / "a.mp4")) as container:
         frame = next(container.decode(video=0))
         assert frame.rotation == 0
@@ -105,7 +105,7 @@ def test_every_codec_writes_odd_sizes_as_they_are(codec: str, translator: Any, t
     target = translated(translator, source, codec=codec)
     made, times = read_clip(target)
     assert made.shape == (6, 65, 67, 3)
-    assert difference(made, read_clip(source)[0]) < 6
+    assert difference(made, read_clip(source)[0]) < 4
     assert times == read_clip(source)[1]
     with av.open(str(target)) as container:
         assert container.streams.video[0].codec_context.codec.canonical_name == codec.replace("h265", "hevc")
@@ -124,9 +124,9 @@ def test_colours_stay_whatever_the_source_counts_them_in(
     )  # fmt: skip
     seen: list[np.ndarray] = []
     target = translated(translator, source, lambda pictures: [seen.extend(pictures), *pictures][1:])
-    assert np.abs(np.stack(seen).mean((1, 2)) - colours).max() < 3
+    assert np.abs(np.stack(seen).mean((1, 2)) - colours).max() < 5
     made, _ = read_clip(target)
-    assert np.abs(made.mean((1, 2)) - colours).max() < 3
+    assert np.abs(made.mean((1, 2)) - colours).max() < 5
     with av.open(str(target)) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_range, context.color_primaries, context.color_trc) == (1, 1, 1, 1)
@@ -144,7 +144,7 @@ def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator:
     target = translated(translator, source, start=Fraction(3), end=Fraction(4))
     made, times = read_clip(target)
     assert times == [Fraction(i, 25) for i in range(25)]
-    assert difference(made, read_clip(source)[0][75:100]) < 2
+    assert difference(made, read_clip(source)[0][75:100]) < 4
     sound, whole = sound_of(target), sound_of(source)
     assert [data for _, data in sound] == [data for time, data in whole if 3 <= time < 4]
     assert 0 <= sound[0][0] < 0.03
@@ -160,7 +160,7 @@ def test_another_rate_repeats_or_leaves_out_pictures_and_translates_each_once(
         translated(translator, source, lambda p: [counted.append(len(p)), *p][1:], fps=Fraction(fps), batch_size=3)
     )
     assert [float(t) for t in times] == pytest.approx([i / int(fps) for i in range(len(shown))], abs=1e-3)
-    assert difference(made, read_clip(source)[0][shown]) < 2
+    assert difference(made, read_clip(source)[0][shown]) < 4
     assert sum(counted) == len(set(shown))
     assert max(counted) == 3
 
@@ -322,7 +322,9 @@ def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
     (tmp_path / "folder.mp4").mkdir()
     with av.open(str(tmp_path / "sound.mkv"), "w") as out:
         stream = out.add_stream("pcm_s16le", 48000)
-        out.mux(stream.encode(av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")))
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
+        silence.sample_rate = 48000
+        out.mux(stream.encode(silence))
     for name, told in {
         "text.mp4": "not a video, or a damaged one", "folder.mp4": "not a file", "missing.mp4": "no such file",
         "sound.mkv": "holds no moving pictures",
