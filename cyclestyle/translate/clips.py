@@ -142,7 +142,10 @@ class Clip:
                     first = floor((time - self.shift) / self.tick)  # so that there is one, however low the rate
                 times = tuple(range(first, end)) if self._options.fps else (first,)
                 if times and (after is None or first > after):
-                    yield Shot(_upright(frame, size, reformatter), times, end)
+                    try:
+                        yield Shot(_upright(frame, size, reformatter), times, end)
+                    except need_av().FFmpegError as error:
+                        raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
 
     @property
     def is_whole(self) -> bool:
@@ -182,13 +185,15 @@ class Clip:
     def _timed(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction], None, None]:
         """Frames from a key frame before a time on, or from the first one."""
         if start - SAFE > self._origin:
+            found = False
             with closing(self._decoded(start - SAFE)) as frames:
-                for number, (frame, time) in enumerate(frames):
-                    if number == 0 and time > start:
+                for frame, time in frames:
+                    if not found and time > start:
                         break  # the search went too far
+                    found = True
                     yield frame, time
-                else:
-                    return
+            if found:
+                return
         yield from self._decoded(None)
 
     def _decoded(self, place: Fraction | None) -> Generator[tuple["VideoFrame", Fraction], None, None]:
@@ -200,7 +205,7 @@ class Clip:
             if place is not None:
                 with suppress(av.FFmpegError):
                     container.seek(int(place / base), stream=stream)
-            time, reached = self._origin, self._origin
+            time, reached, begun = self._origin, self._origin, place is None
             try:
                 for packet in container.demux():
                     if packet.pts is not None:
@@ -210,9 +215,11 @@ class Clip:
                     try:
                         frames = stream.decode(packet)
                     except av.FFmpegError:
-                        self.damage = f"damaged at {float(time - self._origin):.2f} s"
+                        if begun:  # just behind a place that was searched, pictures may lack others
+                            self.damage = f"damaged at {float(time - self._origin):.2f} s"
                         continue
                     for frame in frames:
+                        begun = True
                         time = time + self._usual if frame.pts is None else frame.pts * base
                         yield frame, time
             except av.FFmpegError:
@@ -250,10 +257,8 @@ def _upright(frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoRefo
     if frame.colorspace == UNSPECIFIED:  # players take small ones for television of the old kind
         small = frame.width < 1280 and frame.height <= 576
         wanted["src_colorspace"] = Colorspace.ITU601 if small else Colorspace.ITU709
-    if frame.color_trc in HDR:
-        wanted |= {"dst_color_trc": BT709}
-    if frame.color_primaries == WIDE_GAMUT:
-        wanted |= {"dst_color_primaries": BT709}
+    if frame.color_trc in HDR or frame.color_primaries == WIDE_GAMUT:
+        wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
     careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
     rgb = reformatter.reformat(frame, *size, "rgb24", interpolation=careful, **wanted)
     pixels = rgb.to_ndarray()

@@ -117,20 +117,19 @@ class PartWriter:
         self._container.mux(self._stream.encode(frame))
 
 
-def check_streams(clip: Clip, suffix: str) -> None:
-    """Whether a container holds the sound and the subtitles of a clip.
+def check_sound(clip: Clip, suffix: str) -> None:
+    """Whether a container holds the sound of a clip.
 
     Raises:
         UserError: it does not; which would.
     """
     with clip.open() as source:
-        for stream in _others(source):
-            holding = [name for name in CONTAINERS if _holds(name, stream)]
-            if suffix not in holding:
-                kind = "sound" if stream.type == "audio" else "subtitles"
+        for stream in source.streams.audio:
+            if not _holds(suffix, stream):
+                holding = " or ".join(name[1:] for name in CONTAINERS if _holds(name, stream))
                 raise UserError(
-                    f"{clip.path}: {suffix} does not hold its {kind} ({stream.codec_context.name}); "
-                    + (f"choose --format {' or '.join(name[1:] for name in holding)}" if holding else "take them out")
+                    f"{clip.path}: {suffix} does not hold its sound ({stream.codec_context.name}); "
+                    + (f"choose --format {holding}" if holding else "convert that first")
                 )
 
 
@@ -166,7 +165,7 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
             video.codec_context.codec_tag = "hvc1"  # the only one that Apple plays
         video.codec_context.framerate = clip.rate.limit_denominator(1 << 16)
         carried: dict[int, Stream] = {}
-        for stream in _others(source):
+        for stream in _others(source, path.suffix.lower()):
             carried[stream.index] = out.add_stream_from_template(stream, opaque=True)
             carried[stream.index].metadata.update(stream.metadata)
         if clip.is_whole:
@@ -180,9 +179,9 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
             file.write(struct.pack(">I", 4 + len(XMP_BOX) + len(xmp)) + XMP_BOX + xmp)
 
 
-def _others(source: "InputContainer") -> list[Any]:
-    """Streams that are passed through."""
-    return [s for s in (*source.streams.audio, *source.streams.subtitles) if s.codec_context is not None]
+def _others(source: "InputContainer", suffix: str) -> list[Any]:
+    """Streams that are passed through: all sound, and the subtitles that the container holds."""
+    return [*source.streams.audio, *(s for s in source.streams.subtitles if s.codec_context and _holds(suffix, s))]
 
 
 def _when(packet: "Packet[Any]") -> Fraction:

@@ -7,6 +7,7 @@ are joined with the sound of the source into a file that takes the target's plac
 import fcntl
 import glob
 import hashlib
+import math
 import os
 import shutil
 import sys
@@ -27,7 +28,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.files import put_in_place, remove_leftovers, sha256
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip, Shot, need_av
-from cyclestyle.translate.parts import LENGTH, PartWriter, check_streams, find_parts, join_parts
+from cyclestyle.translate.parts import LENGTH, PartWriter, check_sound, find_parts, join_parts
 from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> None:
             with suppress(ImageError):
                 clip = Clip(job.source, options)
                 _codec(clip, job.target, options)
-                check_streams(clip, job.target.suffix.lower())
+                check_sound(clip, job.target.suffix.lower())
 
 
 def translate_video(translate: Translate, translator: "Translator", job: "Job", settings: "Settings") -> str | None:
@@ -70,16 +71,18 @@ def translate_video(translate: Translate, translator: "Translator", job: "Job", 
         UserError: nothing can be read, or the translation cannot be written.
     """
     clip = Clip(job.source, settings.video)
+    if math.prod(clip.size) > settings.most:
+        raise UserError(
+            f"{job.source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
+            "--max-megapixels allows more"
+        )
     key = _key(job.source, translator, settings)
     folder = job.target.with_name(f".{job.target.name}.partial-{key}")
     try:
         with _held(folder):
             remove_leftovers(folder)
             _translate_parts(translate, clip, folder, job.target, settings)
-            joined = folder / f".tmp-joined{job.target.suffix}"
-            xmp = settings.provenance.packet() if settings.provenance else b""
-            join_parts(clip, find_parts(folder), joined, CONTAINERS[job.target.suffix.lower()], xmp)
-            put_in_place(joined, job.target)
+            _join(clip, folder, job.target, settings)
     except (OSError, need_av().FFmpegError) as error:
         raise UserError(f"{job.target}: cannot be written: {error.strerror or error}; {GOES_ON}") from None
     except KeyboardInterrupt:
@@ -89,6 +92,16 @@ def translate_video(translate: Translate, translator: "Translator", job: "Job", 
         with suppress(OSError, UserError), _held(parts):
             shutil.rmtree(parts)
     return f"{job.source}: {clip.damage}; what can be read is in {job.target}" if clip.damage else None
+
+
+def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
+    joined = folder / f".tmp-joined{target.suffix}"
+    try:
+        xmp = settings.provenance.packet() if settings.provenance else b""
+        join_parts(clip, find_parts(folder), joined, CONTAINERS[target.suffix.lower()], xmp)
+        put_in_place(joined, target)
+    finally:
+        joined.unlink(missing_ok=True)
 
 
 def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
