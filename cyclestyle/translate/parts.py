@@ -101,6 +101,7 @@ class PartWriter:
         context.pix_fmt = self._codec.odd if width % 2 or height % 2 else "yuv420p"
         context.time_base, context.bit_rate = self._clip.tick, 0
         context.sample_aspect_ratio = self._clip.aspect
+        context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
 
     def _encode(self, picture: np.ndarray, tick: int) -> None:
@@ -192,21 +193,17 @@ def _when(packet: "Packet[Any]") -> Fraction:
 def _pictures(parts: list[Part], tick: Fraction, video: "VideoStream") -> Iterator["Packet[Any]"]:
     """The packets of all parts, at their times in the clip."""
     av = need_av()
-    before = None
     for part in parts:
         with av.open(str(part.path), options={"ignore_editlist": "1"}) as container:  # or times would be rounded
             stream = container.streams.video[0]
             packets = [packet for packet in container.demux(stream) if packet.size]
         unit = tick / stream.time_base
-        times = sorted(packet.pts for packet in packets)
+        times = [packet.pts for packet in packets]
         shift = int(part.first * unit) - times[0]
-        following = dict(zip(times, [*times[1:], int(part.end * unit) - shift], strict=True))
-        for packet in packets:
-            packet.duration = following[packet.pts] - packet.pts
-            packet.pts += shift
-            # Encoders count back from the first picture, which may lead before the end of the part before.
-            packet.dts = packet.dts + shift if before is None else max(packet.dts + shift, before + 1)
-            before = packet.dts
+        following = [*times[1:], int(part.end * unit) - shift]
+        for packet, time, end in zip(packets, times, following, strict=True):
+            packet.pts = packet.dts = time + shift
+            packet.duration = end - time
             packet.stream = video
             yield packet
 
