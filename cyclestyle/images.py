@@ -4,6 +4,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +21,34 @@ from cyclestyle.files import atomic_write
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 
 
-MOST_PIXELS = 178_956_970  # where Pillow refuses
+HEIC = {".heic", ".heif", ".hif"}
+LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
+MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
 
 
 class ImageError(UserError):
     """A file that cannot be read as a picture."""
 
 
+@cache
+def register_heic() -> bool:
+    """Teach Pillow HEIC, if the extra `heic` is installed; returns whether it is."""
+    try:
+        import pillow_heif
+    except ModuleNotFoundError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
 def readable_suffixes() -> frozenset[str]:
-    """Lower-case file suffixes, with the dot, of every format that Pillow decodes."""
+    """Lower-case file suffixes, with the dot, of every format that Pillow decodes, and of HEIC in any case.
+
+    Reading a HEIC file without the extra then says what is missing, where it would be passed over in silence.
+    """
+    register_heic()
     registered = Image.registered_extensions()
-    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED)
+    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED) | HEIC
 
 
 def find_images(folder: Path, others: frozenset[str] = frozenset()) -> list[Path]:
@@ -61,8 +79,12 @@ def find_images(folder: Path, others: frozenset[str] = frozenset()) -> list[Path
 
 
 @contextmanager
-def decoding(path: Path) -> Iterator[None]:
-    """Turn whatever decoders raise within the block into an ImageError that names the file."""
+def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[None]:
+    """Turn whatever decoders raise within the block into an ImageError that names the file.
+
+    Args:
+        most, remedy: as of `open_image`.
+    """
     try:
         yield
     except ImageError:
@@ -71,37 +93,41 @@ def decoding(path: Path) -> Iterator[None]:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{path}: not a picture, or a damaged one") from None
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"{path}: refused as too large: {error}") from None
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(path, most, remedy) from None
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
 
 
-def open_image(path: Path, most: int = MOST_PIXELS) -> Image.Image:
+def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.Image:
     """Open a picture file without decoding it yet.
 
     Args:
         most: pixels that it may have.
+        remedy: ends the message where it has more.
 
     Raises:
         ImageError: the file is missing, not a picture, or has more pixels.
     """
-    with decoding(path):
+    with decoding(path, most, remedy):
         if not path.is_file() and path.exists():
             raise ImageError(f"{path}: not a file that can be read from its start to its end")
+        if not register_heic() and path.suffix.lower() in HEIC:
+            raise ImageError(f"{path}: HEIC needs a package more: pip install 'cyclestyle[heic]'")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is the one below
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
             image = Image.open(path)
         if image.width * image.height > most:
             image.close()
-            raise ImageError(
-                f"{path}: refused: {image.width}x{image.height} are more than {most / 1e6:.0f} megapixels; "
-                "--max-megapixels allows more, if you trust the file"
-            )
+            raise _too_many_pixels(path, most, remedy, f"{image.width}x{image.height} are ")
         return image
+
+
+def _too_many_pixels(path: Path, most: int, remedy: str, size: str = "") -> ImageError:
+    return ImageError(f"{path}: refused: {size}more than {most / 1e6:.0f} megapixels{remedy}")
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -248,10 +274,15 @@ def grid(rows: list[list[np.ndarray]], titles: list[str], gap: int = 4) -> np.nd
     return np.asarray(sheet)
 
 
-def pad_to_multiple(picture: np.ndarray, stride: int, at_least: int = 32) -> np.ndarray:
-    """Extend to the right and below by reflection until both sides are multiples of `stride` and not under `at_least`.
+def pad_to_multiple(picture: np.ndarray, stride: int) -> np.ndarray:
+    """Extend to the right and below by reflection until both sides are multiples of `stride` and not under 32.
 
-    Instance norm and reflection padding need some pixels to work with; the caller cuts the result back.
+    The caller cuts the result back.
     """
-    height, width = (-(-max(side, at_least) // stride) * stride for side in picture.shape[:2])
+    height, width = padded_size(picture.shape[0], picture.shape[1], stride)
     return np.pad(picture, ((0, height - picture.shape[0]), (0, width - picture.shape[1]), (0, 0)), mode="reflect")
+
+
+def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
+    """What `pad_to_multiple` makes of a size."""
+    return -(-max(height, LEAST_SIDE) // stride) * stride, -(-max(width, LEAST_SIDE) // stride) * stride

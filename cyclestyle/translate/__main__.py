@@ -2,6 +2,7 @@
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from pathlib import Path
 
 from cyclestyle.commands import Parser, run_command
@@ -35,11 +36,29 @@ def _parser() -> Parser:
     )
     parser.add_argument(
         "--tile",
-        type=_tile,
+        type=_number_or_word,
         default="auto",
         metavar="auto|N|off",
         help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
         "auto, tiles only where memory would not do for the whole)",
+    )
+    parser.add_argument(
+        "--scale",
+        type=_number_or_word,
+        default="native",
+        metavar="native|train|PIXELS",
+        help="the size at which strokes are made: as it is, that of training, or so many pixels on the short side; "
+        "translations have the size of their source all the same (default: native)",
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, metavar="S", help="0 to 1: how much of the style (default: 1)"
+    )
+    parser.add_argument("--keep-colour", action="store_true", help="the colours of the source, the rest translated")
+    parser.add_argument("--compare", action="store_true", help="write source and translation side by side")
+    parser.add_argument(
+        "--both",
+        action="store_true",
+        help="translate back, too: into NAME_back, or with --compare beside the others",
     )
     parser.add_argument(
         "--format", metavar="SUFFIX", help="such as png for pictures, or mkv for clips; default: that of each input"
@@ -57,8 +76,19 @@ def _parser() -> Parser:
         action="store_false",
         help="do not write into translations that, and by which model, they were generated",
     )
-    parser.add_argument(
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
         "--overwrite", action="store_true", help="write over translations that exist; inputs are always safe"
+    )
+    existing.add_argument(
+        "--skip-existing", action="store_true", help="go on with a job that was interrupted: leave out what is there"
+    )
+    parser.add_argument(
+        "--shard",
+        type=_shard,
+        default=_shard_of_torchrun(),
+        metavar="I/N",
+        help="do part I of N, so that N processes or machines share the work (default: that of torchrun, else 1/1)",
     )
     add_video_options(parser)
     return parser
@@ -82,6 +112,7 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.provenance import Provenance
     from cyclestyle.translate.pipeline import Settings, translate_files
     from cyclestyle.translate.sources import find_jobs, make_folders
+    from cyclestyle.translate.style import Style
     from cyclestyle.translate.translator import Translator
     from cyclestyle.translate.video import check_videos
     from cyclestyle.translate.writing import suffixes
@@ -91,8 +122,15 @@ def _main(argv: list[str] | None) -> int:
         raise UserError(
             f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in known))}"
         )
-    translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile)
-    jobs = find_jobs(args.inputs, args.out, args.overwrite, args.format, args.suffix)
+    style = Style(args.scale, args.strength, args.keep_colour)
+    translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile, style)
+    existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "refuse"
+    jobs = find_jobs(
+        args.inputs, args.out, existing, args.format, args.suffix, args.shard, args.both and not args.compare
+    )
+    if not jobs:
+        print(f"nothing is left to do for part {args.shard[0]} of {args.shard[1]}")
+        return 0
     check_videos(jobs, video)
     translator.scratch = jobs[0].target.parent
     clips = sum(is_video(job.source) for job in jobs)
@@ -105,13 +143,27 @@ def _main(argv: list[str] | None) -> int:
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
-    settings = Settings(args.batch_size, args.max_megapixels * 1_000_000, args.quality, origin, video)
+    back = translator.reversed() if args.both else None
+    most = args.max_megapixels * 1_000_000
+    settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video)
     failures = translate_files(translator, jobs, settings)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
 
 
-def _tile(text: str) -> int | str:
+def _shard(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not (part.isdecimal() and parts.isdecimal() and 1 <= int(part) <= int(parts)):
+        raise ArgumentTypeError(f"must be I/N with I from 1 to N, such as 2/4, not {text}")
+    return int(part), int(parts)
+
+
+def _shard_of_torchrun() -> tuple[int, int]:
+    """Each process of `torchrun` knows its number and how many there are."""
+    return int(os.environ.get("RANK", 0)) + 1, int(os.environ.get("WORLD_SIZE", 1))
+
+
+def _number_or_word(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -19,7 +20,7 @@ from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
 from cyclestyle.translate.video import translate_video
 from cyclestyle.translate.video_options import VideoOptions, is_video
-from cyclestyle.translate.writing import Kept, write_frames
+from cyclestyle.translate.writing import holds_frames, write_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,6 +35,8 @@ class Settings:
         most: pixels that a picture may have.
         quality: 1 to 100, of formats that lose something.
         provenance: written into every file; None: into none.
+        compare: write source and translation side by side.
+        back: takes translations back, for jobs that ask for it, or to be the third side by side.
         video: how clips are translated.
     """
 
@@ -41,6 +44,8 @@ class Settings:
     most: int
     quality: int
     provenance: Provenance | None
+    compare: bool = False
+    back: Translator | None = None
     video: VideoOptions = field(default_factory=VideoOptions)
 
 
@@ -120,7 +125,7 @@ class _Work:
     def _kind(self, loaded: _Loaded) -> object:
         if loaded.only is None:
             return loaded
-        return self._translator.padded_shape(loaded.only.pixels), loaded.only.pixels.dtype
+        return self._translator.size_seen(loaded.only.pixels), loaded.only.pixels.dtype
 
     def _translate_group(self) -> None:
         """Single pictures: one pass for all, written while the next are translated."""
@@ -138,44 +143,63 @@ class _Work:
                 loaded.source.close()
                 self._done(f"{loaded.job.source}: {error}")
             return
-        for loaded, frame in zip(group, made, strict=True):
-            self._writing.append(self._writer.submit(self._write, loaded, [frame]))
+        for loaded, shown in zip(group, made, strict=True):
+            self._writing.append(self._writer.submit(self._write, loaded, [[frame] for frame in shown]))
         self._settle(self._settings.batch_size)
 
     def _translate_frames(self, loaded: _Loaded) -> None:
         """An animation: frame by frame, as the encoder asks for them."""
         self._settle(0)
-        frames = (frame for one in loaded.source.frames() for frame in self._translate([one]))
-        self._done(self._write(loaded, frames))
+        target = loaded.job.target
+        if not holds_frames(target):
+            self._bar.write(
+                printable(f"{loaded.job.source}: has {loaded.source.count} frames, {target.suffix} holds the first")
+            )
+        files = range(len(loaded.job.files))
+        self._done(self._write(loaded, [self._frames(loaded.source, file) for file in files]))
+
+    def _frames(self, source: Source, file: int) -> Iterator[Frame]:
+        """Those of one of the files of a job."""
+        for frame in source.frames():
+            yield self._translate([frame])[0][file]
 
     def _translate_clip(self, job: Job) -> None:
-        def translate(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-            return [frame.pixels for frame in self._translate([Frame(pixels) for pixels in pictures])]
-
+        """A clip: one pass for each of the files of its job."""
         try:
-            self._done(translate_video(translate, self._translator, job, self._settings))
+            for file, target in reversed(list(enumerate(job.files))):
+                told = translate_video(
+                    partial(self._translate_pixels, file), self._translator, job.source, target, self._settings
+                )
+            self._done(told)
         except UserError as error:
             self._done(str(error))
 
-    def _translate(self, frames: Sequence[Frame]) -> list[Frame]:
-        shown = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
-        made = self._translator.batch(shown)
-        return [Frame(pixels, frame.alpha) for pixels, frame in zip(made, frames, strict=True)]
+    def _translate_pixels(self, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures])]
 
-    def _write(self, loaded: _Loaded, frames: Iterable[Frame]) -> str | None:
-        """Write a translation; or a line that says what is wrong."""
-        source, target = loaded.source, loaded.job.target
-        xmp = self._settings.provenance.packet() if self._settings.provenance else b""
-        kept = Kept(
-            source.exif, xmp, source.dpi, source.milliseconds, source.loop, source.lossless, self._settings.quality
-        )
-        with source:
-            try:
-                write_frames(target, frames, kept)
-            except OSError as error:
-                return f"{target}: cannot be written: {error.strerror or error}"
-            except UserError as error:
-                return str(error)
+    def _translate(self, frames: Sequence[Frame]) -> list[list[Frame]]:
+        """For each frame what its files show: the translation, and the way back if that goes into a file of its own."""
+        sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
+        made = [sources, self._translator.batch(sources)]
+        if self._settings.back:
+            made.append(self._settings.back.batch(made[1]))
+        alphas = [frame.alpha for frame in frames]
+        if self._settings.compare:
+            return [[_side_by_side(shown, alpha)] for *shown, alpha in zip(*made, alphas, strict=True)]
+        return [[Frame(p, alpha) for p in shown] for *shown, alpha in zip(*made[1:], alphas, strict=True)]
+
+    def _write(self, loaded: _Loaded, files: Sequence[Iterable[Frame]]) -> str | None:
+        """Write the files of a job; or a line that says what is wrong."""
+        origin = self._settings.provenance
+        xmp = origin.packet() if origin else b""
+        with loaded.source as source:
+            for path, frames in reversed(list(zip(loaded.job.files, files, strict=True))):
+                try:
+                    write_frames(path, frames, source.about, xmp, self._settings.quality)
+                except OSError as error:
+                    return f"{path}: cannot be written: {error.strerror or error}"
+                except UserError as error:
+                    return str(error)
         return None
 
     def _settle(self, at_most: int) -> None:
@@ -187,6 +211,17 @@ class _Work:
             self._bar.write(printable(f"failed: {error}"), file=sys.stderr)
             self.failed += 1
         self._bar.update()
+
+
+def _side_by_side(pictures: Sequence[np.ndarray], alpha: np.ndarray | None) -> Frame:
+    """Pictures of one size in a row, with gaps of white."""
+    gap = max(2, pictures[0].shape[1] // 200 * 2)  # an even side stays even, as clips like it
+    gaps = ((0, 0), (0, gap), (0, 0))
+    white = np.iinfo(pictures[0].dtype).max
+    row = np.concatenate([np.pad(p, gaps, constant_values=white) for p in pictures], 1)[:, :-gap]
+    if alpha is not None:
+        alpha = np.concatenate([np.pad(alpha, gaps[:2], constant_values=white)] * len(pictures), 1)[:, :-gap]
+    return Frame(row, alpha)
 
 
 def _ahead(

@@ -1,7 +1,8 @@
 """Picture files as they are: frames in sRGB, of 8 or 16 bit, their transparency, and what else is worth keeping."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ DESCRIPTIVE = {
     )
 }
 LOSSLESS = {"BMP", "PNG", "PPM", "TGA", "TIFF"}
+ALLOW_MORE = "; --max-megapixels allows more, if you trust the file"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,25 @@ class Frame:
     alpha: np.ndarray | None = None
 
 
+@dataclass(frozen=True)
+class About:
+    """What a file says beside its pixels.
+
+    Attributes:
+        exif: without orientation and thumbnail, which a translation makes untrue; or empty.
+        dpi: resolution in print, if known.
+        milliseconds: for each frame of an animation, how long it is shown.
+        loop: how often an animation is shown, 0: for ever; None if the file does not say.
+        lossless: whether the file keeps every pixel as it was.
+    """
+
+    exif: bytes = b""
+    dpi: tuple[float, float] | None = None
+    milliseconds: Sequence[float] = ()
+    loop: int | None = None
+    lossless: bool = False
+
+
 class Source:
     """A picture file, opened, to be read frame by frame; a context manager.
 
@@ -47,27 +68,26 @@ class Source:
 
     Attributes:
         count: of frames.
-        milliseconds: for each frame of an animation, how long it is shown.
-        loop: how often an animation is shown (0: for ever); None if the file does not say.
-        lossless: whether the file keeps every pixel as it was.
-        exif: without orientation and thumbnail, which are no longer true; empty if there is none.
-        dpi: resolution in print, if known.
+        about: what it says beside them.
 
     Raises:
         ImageError: the file is missing, not a picture, damaged or too large; frames raise it, too.
     """
 
     def __init__(self, path: Path, most: int = MOST_PIXELS) -> None:
-        self._path = path
-        self._image = open_image(path, most)
-        with decoding(path):
+        self._path, self._most = path, most
+        self._image = open_image(path, most, ALLOW_MORE)
+        with self._decoding():
             self._deep = _is_deep(self._image)
             several = self._image.format in SEVERAL and not (self._deep and self._image.format == "PNG")
             self.count: int = getattr(self._image, "n_frames", 1) if several else 1
-            self.milliseconds = [self._shown(number) for number in range(self.count)] if self.count > 1 else []
-            self.loop: int | None = self._image.info.get("loop")
-            self.lossless = self._image.format in LOSSLESS or _is_lossless_webp(path, self._image)
-            self.exif, self.dpi = _exif(self._image), _dpi(self._image)
+            self.about = About(
+                exif=_exif(self._image),
+                dpi=_dpi(self._image),
+                milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
+                loop=self._image.info.get("loop"),
+                lossless=self._image.format in LOSSLESS or _is_lossless_webp(path, self._image),
+            )
 
     def __enter__(self) -> "Source":
         return self
@@ -79,6 +99,9 @@ class Source:
         """Close the file."""
         self._image.close()
 
+    def _decoding(self) -> AbstractContextManager[None]:
+        return decoding(self._path, self._most, ALLOW_MORE)
+
     def _shown(self, number: int) -> float:
         self._image.seek(number)
         if self._image.format in ("AVIF", "WEBP"):  # which tell only then
@@ -88,7 +111,7 @@ class Source:
     def frames(self) -> Iterator[Frame]:
         """All frames in order, decoded one at a time."""
         for number in range(self.count):
-            with decoding(self._path):
+            with self._decoding():
                 self._image.seek(number)
                 frame = self._read_deep(number) if self._deep else _read(self._image)
             yield frame
@@ -133,17 +156,17 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         if image.mode not in ("RGB", "L", "CMYK", "LAB"):
             image = image.convert("RGB")
         try:
-            given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if image.mode == "RGB" and "sRGB" in ImageCms.getProfileDescription(given):
-                return image
-            converted = ImageCms.profileToProfile(
-                image,
-                given,
+            transform = ImageCms.buildTransform(
+                ImageCms.ImageCmsProfile(io.BytesIO(profile)),
                 ImageCms.createProfile("sRGB"),
-                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                image.mode,
                 "RGB",
-                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
+            if image.mode == "RGB" and _is_srgb(np.asarray(ImageCms.applyTransform(_all_colours(), transform))):
+                return image
+            converted = ImageCms.applyTransform(image, transform)
         except (ImageCms.PyCMSError, OSError):
             converted = None
         if converted is not None:
@@ -151,14 +174,24 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """The same for uint16 (H, W, 3), which Pillow's colour management does not take, by a table of 18x18x18 colours."""
+def _all_colours() -> Image.Image:
+    """18x18x18 of them, in a row."""
     values = np.arange(0, 256, 15, dtype=np.uint8)
-    table = np.stack(np.meshgrid(values, values, values, indexing="ij"), -1)
-    image = Image.fromarray(table.reshape(1, -1, 3))
-    converted = np.asarray(_to_srgb(image, profile)).reshape(table.shape)
-    if np.array_equal(converted, table):
+    return Image.fromarray(np.stack(np.meshgrid(values, values, values, indexing="ij"), -1).reshape(1, -1, 3))
+
+
+def _is_srgb(converted: np.ndarray) -> bool:
+    """Whether a profile leaves `_all_colours` as they are, but for the rounding of its tables."""
+    return bool(np.abs(converted.astype(int) - np.asarray(_all_colours())).max() <= 2)
+
+
+def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """The same for uint16 (H, W, 3), which Pillow's colour management does not take, by a table of colours."""
+    converted = np.asarray(_to_srgb(_all_colours(), profile))
+    if _is_srgb(converted):
         return pixels
+    side = round(converted.shape[1] ** (1 / 3))
+    converted = converted.reshape(side, side, side, 3)
     nodes = torch.from_numpy(converted.astype(np.float32)).permute(3, 0, 1, 2)[None]
     places = torch.from_numpy(pixels[..., ::-1].astype(np.float32)).div_(65535 / 2).sub_(1)[None, None]
     colours = F.grid_sample(nodes, places, align_corners=True, padding_mode="border")[0, :, 0].permute(1, 2, 0)

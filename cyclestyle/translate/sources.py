@@ -2,7 +2,7 @@
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cyclestyle.errors import UserError
@@ -13,14 +13,31 @@ from cyclestyle.translate.writing import suffixes
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or clip to translate."""
+    """One picture or clip to translate.
+
+    Attributes:
+        target: where the translation goes.
+        back: where that translated back goes, if it is wanted.
+    """
 
     source: Path
     target: Path
+    back: Path | None = None
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is written; the translation, which says that a job is done, comes first and is written last."""
+        return [self.target] if self.back is None else [self.target, self.back]
 
 
 def find_jobs(
-    inputs: list[str], out: Path, overwrite: bool = False, kind: str | None = None, ending: str = ""
+    inputs: list[str],
+    out: Path,
+    existing: str = "refuse",
+    kind: str | None = None,
+    ending: str = "",
+    shard: tuple[int, int] = (1, 1),
+    back: bool = False,
 ) -> list[Job]:
     """Resolve files, folders (with all below them) and globs.
 
@@ -29,11 +46,16 @@ def find_jobs(
     may be a file.
 
     Args:
+        existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
+            jobs; as every translation appears whole, so an interrupted job goes on.
         kind: a suffix without its dot that translations get: such as png those of pictures, such as mkv those of clips.
         ending: goes between name and suffix.
+        shard: (i, n) takes part i of n, the same whatever is there already.
+        back: translations are taken back, too, into a file NAME_back.
 
     Raises:
-        UserError: an input does not exist or holds no picture, two would get one name, or a file would be overwritten.
+        UserError: an input does not exist or holds no picture, two would get one name, a file would be overwritten, or
+            `out` names a file and `kind` or `ending` asks for another name.
     """
     found: dict[Path, Path] = {}
     for text in inputs:
@@ -44,8 +66,22 @@ def find_jobs(
     is_file = is_file and not out.is_dir()
     if is_file and is_video(Path(inputs[0])) != is_video(out):
         raise UserError(f"{inputs[0]}: pictures cannot become clips, nor clips pictures; choose another -o than {out}")
+    if is_file and (kind or ending):
+        raise UserError(f"-o {out}: names a file, so --format and --suffix have nothing to name; leave them out")
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
-    _check(jobs, overwrite)
+    if back:
+        jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
+    _check(jobs)
+    jobs = jobs[shard[0] - 1 :: shard[1]]
+    if existing == "skip":
+        return [job for job in jobs if not os.path.lexists(job.target)]
+    files = [path for job in jobs for path in job.files]
+    there = [path for path in files if os.path.lexists(path)]
+    if there and existing == "refuse":
+        raise UserError(
+            f"{there[0]}: exists already ({len(there)} of {len(files)} would be overwritten); "
+            "choose another folder with -o, or add --skip-existing or --overwrite"
+        )
     return jobs
 
 
@@ -101,21 +137,16 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _check(jobs: list[Job], overwrite: bool) -> None:
+def _check(jobs: list[Job]) -> None:
+    """That no translation takes the place of an input or of another."""
     sources = {_identity(job.source) for job in jobs if job.source.exists()}  # reading tells of a broken link
     taken: dict[str, Path] = {}
-    for job in jobs:
-        name = str(job.target).casefold()  # some file systems do not tell A from a
+    for source, path in [(job.source, path) for job in jobs for path in job.files]:
+        name = str(path).casefold()  # some file systems do not tell A from a
         if name in taken:
             raise UserError(
-                f"{job.source} and {taken[name]} would both become {job.target}; translate them into different folders"
+                f"{source} and {taken[name]} would both become {path}; translate them into different folders"
             )
-        taken[name] = job.source
-        if job.target.exists() and _identity(job.target) in sources:
-            raise UserError(f"{job.target}: is an input and would be overwritten; choose another folder with -o")
-    there = [job.target for job in jobs if os.path.lexists(job.target)]
-    if there and not overwrite:
-        raise UserError(
-            f"{there[0]}: exists already ({len(there)} of {len(jobs)} would be overwritten); "
-            "choose another folder with -o, or add --overwrite"
-        )
+        taken[name] = source
+        if path.exists() and _identity(path) in sources:
+            raise UserError(f"{path}: is an input and would be overwritten; choose another folder with -o")

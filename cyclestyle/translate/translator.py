@@ -16,9 +16,11 @@ from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
 from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import UserError, choices
-from cyclestyle.images import pad_to_multiple, prepare_image, to_pixels, to_tensor
+from cyclestyle.images import pad_to_multiple, padded_size, prepare_image, to_pixels, to_tensor
 from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
 from cyclestyle.nets import fix_weights
+from cyclestyle.translate.enlarge import enlarged, reduced, reduced_size
+from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
 GIB = 2**30
@@ -38,9 +40,11 @@ class Translator:
         precision: auto, fp32, bf16 or fp16, of convolutions.
         tile: side in pixels of the tiles that larger pictures go through in; auto: tiles only where memory would not do
             for the whole; off: never. The translation is the same, but for rounding.
+        style: how much of the style, and at which size.
 
     Attributes:
         source, target: what the two domains are called.
+        style: as given.
         scratch: folder for what tiles keep and memory does not hold; at first that for temporary files.
 
     Raises:
@@ -54,14 +58,16 @@ class Translator:
         device: str = "auto",
         precision: str = "auto",
         tile: int | str = "auto",
+        style: Style = WHOLE,
     ) -> None:
         if direction not in DIRECTIONS:
             raise UserError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
-        self.direction, self.model = direction, model
+        self.direction, self.model, self.style = direction, model, style
+        self._short = style.short_side(model.config.data.load_size)
         self.device = pick_device(device)
-        self.dtype = pick_precision(precision, self.device)
+        self.dtype, self._precision = pick_precision(precision, self.device), precision
         net = make_generator(model.config.model)
         try:
             net.load_state_dict(model.generators[DIRECTIONS[direction]])
@@ -84,13 +90,14 @@ class Translator:
         device: str = "auto",
         precision: str = "auto",
         tile: int | str = "auto",
+        style: Style = WHOLE,
     ) -> "Translator":
         """Load a run folder, a checkpoint or a safetensors file.
 
         Args:
             direction: AtoB (the default) or BtoA.
             to: the name of the domain to translate to, in place of a direction.
-            device, precision, tile: as of the constructor.
+            device, precision, tile, style: as of the constructor.
 
         Raises:
             UserError: nothing can be read there, or as the constructor.
@@ -103,7 +110,14 @@ class Translator:
             if to not in names:
                 raise UserError(f"to: {model.path} has no domain '{to}'; {choices(to, names)}")
             direction = "AtoB" if to == names[1] else "BtoA"
-        return cls(model, direction or "AtoB", device, precision, tile)
+        return cls(model, direction or "AtoB", device, precision, tile, style)
+
+    def reversed(self) -> "Translator":
+        """One for the other direction, at the full strength and in its own colours."""
+        direction = next(d for d in DIRECTIONS if d != self.direction)
+        back = Translator(self.model, direction, self.device.type, self._precision, self._tile, Style(self.style.scale))
+        back.scratch = self.scratch
+        return back
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """Translate one picture, uint8 or uint16 (H, W, 3) -> the same."""
@@ -111,7 +125,13 @@ class Translator:
 
     def batch(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Translate pictures, (H, W, 3) each, in one pass for each size and type that occurs."""
-        prepared = [prepare_image(_checked(p), self.model.config.data, self.direction[0]) for p in pictures]
+        seen = [_checked(p) if self._short is None else reduced(_checked(p), self._short) for p in pictures]
+        parts = zip(pictures, seen, self._generated(seen), strict=True)
+        return [self.style.finish(whole, enlarged(made, small, whole)) for whole, small, made in parts]
+
+    def _generated(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What the generator makes of pictures."""
+        prepared = [prepare_image(p, self.model.config.data, self.direction[0]) for p in pictures]
         padded = [pad_to_multiple(picture, self._stride) for picture in prepared]
         results: list[np.ndarray | None] = [None] * len(pictures)
         for kind in dict.fromkeys((p.shape, p.dtype) for p in padded):
@@ -122,13 +142,14 @@ class Translator:
                 results[i] = result[:height, :width]
         return [result for result in results if result is not None]
 
-    def padded_shape(self, picture: np.ndarray) -> tuple[int, ...]:
-        """The size that the network sees; pictures that share it go through it together."""
-        return pad_to_multiple(picture, self._stride).shape
+    def size_seen(self, picture: np.ndarray) -> tuple[int, int]:
+        """Height and width that the network sees; pictures that share them go through it together."""
+        height, width = reduced_size(picture, self._short) if self._short else picture.shape[:2]
+        return padded_size(height, width, self._stride)
 
     def tiling(self, picture: np.ndarray) -> str | None:
         """How a picture will be translated if not in one pass: tiles, and where what they keep will lie."""
-        picture = pad_to_multiple(picture, self._stride)
+        picture = np.empty((*self.size_seen(picture), 3), picture.dtype)
         core = self._core(picture)
         if core is None:
             return None

@@ -15,7 +15,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
     from cyclestyle.translate.translator import Translator
 
 Translate: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
-IRRELEVANT = {"batch_size", "most", "quality"}  # settings that change no clip
 WAITING = 2  # batches that are read ahead, and that wait to be written
 GOES_ON = "what is translated is kept, and the same command goes on from there"
 
@@ -57,7 +55,9 @@ def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> None:
                 check_sound(clip, job.target.suffix.lower())
 
 
-def translate_video(translate: Translate, translator: "Translator", job: "Job", settings: "Settings") -> str | None:
+def translate_video(
+    translate: Translate, translator: "Translator", source: Path, target: Path, settings: "Settings"
+) -> str | None:
     """Translate a clip, or go on where a translation of it was interrupted.
 
     Args:
@@ -70,28 +70,28 @@ def translate_video(translate: Translate, translator: "Translator", job: "Job", 
     Raises:
         UserError: nothing can be read, or the translation cannot be written.
     """
-    clip = Clip(job.source, settings.video)
+    clip = Clip(source, settings.video)
     if math.prod(clip.size) > settings.most:
         raise UserError(
-            f"{job.source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
+            f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
             "--max-megapixels allows more"
         )
-    key = _key(job.source, translator, settings)
-    folder = job.target.with_name(f".{job.target.name}.partial-{key}")
+    key = _key(source, translator, settings)
+    folder = target.with_name(f".{target.name}.partial-{key}")
     try:
         with _held(folder):
             remove_leftovers(folder)
-            _translate_parts(translate, clip, folder, job.target, settings)
-            _join(clip, folder, job.target, settings)
+            _translate_parts(translate, clip, folder, target, settings)
+            _join(clip, folder, target, settings)
     except (OSError, need_av().FFmpegError) as error:
-        raise UserError(f"{job.target}: cannot be written: {error.strerror or error}; {GOES_ON}") from None
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}; {GOES_ON}") from None
     except KeyboardInterrupt:
-        print(printable(f"{job.target}: {GOES_ON}"), file=sys.stderr)
+        print(printable(f"{target}: {GOES_ON}"), file=sys.stderr)
         raise
-    for parts in job.target.parent.glob(f".{glob.escape(job.target.name)}.partial-*"):
+    for parts in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
         with suppress(OSError, UserError), _held(parts):
             shutil.rmtree(parts)
-    return f"{job.source}: {clip.damage}; what can be read is in {job.target}" if clip.damage else None
+    return f"{source}: {clip.damage}; what can be read is in {target}" if clip.damage else None
 
 
 def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
@@ -180,11 +180,10 @@ def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
 def _key(source: Path, translator: "Translator", settings: "Settings") -> str:
     """Tells a source, a model and settings from others; what only differs in rounding is the same."""
     status = source.stat()
-    given = {name: value for name, value in asdict(settings).items() if name not in IRRELEVANT}
     told = (
-        (status.st_size, status.st_mtime_ns),
-        (sha256(translator.model.path), translator.direction, str(translator.dtype)),
-        (sorted(given.items()), sorted(need_av().library_versions.items())),
+        (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
+        (sha256(translator.model.path), translator.direction, str(translator.dtype), translator.style),
+        (settings.provenance, sorted(need_av().library_versions.items())),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 

@@ -2,8 +2,7 @@
 
 import io
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -13,8 +12,8 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
-from cyclestyle.images import ImageError, to_8_bit
-from cyclestyle.translate.reading import Frame
+from cyclestyle.images import ImageError, register_heic, to_8_bit
+from cyclestyle.translate.reading import About, Frame
 
 XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -23,80 +22,76 @@ TRANSPARENT = FORMATS - {"JPEG"}
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What a file says beside its pixels.
-
-    Attributes:
-        exif: without orientation, or empty.
-        xmp: a packet, or empty.
-        milliseconds: for each frame of an animation, how long it is shown.
-        loop: how often an animation is shown, 0: for ever; None: once.
-        lossless: where the format has both.
-        quality: 1 to 100, of formats that lose something.
-    """
-
-    exif: bytes = b""
-    xmp: bytes = b""
-    dpi: tuple[float, float] | None = None
-    milliseconds: Sequence[float] = ()
-    loop: int | None = None
-    lossless: bool = False
-    quality: int = 95
-
-
 def suffixes() -> frozenset[str]:
     """Lower-case file suffixes, with the dot, of the formats that can be written."""
+    register_heic()
     registered = Image.registered_extensions()
     return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
 
 
-def write_frames(path: Path, frames: Iterable[Frame], kept: Kept) -> None:
+def holds_frames(path: Path) -> bool:
+    """Whether the format of the suffix has room for several frames or pages."""
+    return _kind(path) in ANIMATED
+
+
+def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95) -> None:
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
 
     Frames are taken one at a time. Where the format has no transparency, they are laid over white; where it has no
     16 bit, they become 8; a format that holds one picture gets the first.
 
+    Args:
+        xmp: a packet, or empty.
+        quality: 1 to 100, of formats that lose something; where a format has both, `about` says if it may.
+
     Raises:
         ImageError: the format has no room for so many pixels, or for frames of several sizes.
         OSError: the file cannot be written.
     """
-    kind = Image.registered_extensions()[path.suffix.lower()]
+    kind = _kind(path)
     frames = iter(frames)
     first = next(frames)
     with atomic_write(path) as file:
         try:
             if first.pixels.dtype == np.uint16 and kind == "PNG":
-                _write_deep_png(file, first, kept)
+                _write_deep_png(file, first, about, xmp)
             elif first.pixels.dtype == np.uint16 and kind == "TIFF":
-                _write_deep_tiff(file, chain([first], frames), kept)
+                _write_deep_tiff(file, chain([first], frames), about, xmp)
             else:
-                _write(file, kind, first, frames, kept)
+                _write(file, kind, first, frames, about, xmp, quality)
         except (OverflowError, RuntimeError, ValueError, struct.error) as error:
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
 
 
-def _write(file: BinaryIO, kind: str, first: Frame, others: Iterator[Frame], kept: Kept) -> None:
-    options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": kept.dpi, "exif": kept.exif, "xmp": kept.xmp}
+def _kind(path: Path) -> str:
+    register_heic()
+    return Image.registered_extensions()[path.suffix.lower()]
+
+
+def _write(
+    file: BinaryIO, kind: str, first: Frame, others: Iterator[Frame], about: About, xmp: bytes, quality: int = 95
+) -> None:
+    options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": about.exif, "xmp": xmp}
     special: dict[str, dict[str, Any]] = {
-        "AVIF": {"quality": kept.quality},
-        "JPEG": {"quality": kept.quality, "subsampling": 0},
-        "PNG": {"pnginfo": _texts(kept)},
-        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(kept)},
-        "WEBP": {"quality": kept.quality, "lossless": kept.lossless, "exact": True},
+        "AVIF": {"quality": quality},
+        "HEIF": {"quality": quality},
+        "JPEG": {"quality": quality, "subsampling": 0},
+        "PNG": {"pnginfo": _texts(xmp)},
+        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(xmp)},
+        "WEBP": {"quality": quality, "lossless": about.lossless, "exact": True},
     }
     options = {name: value for name, value in (options | special.get(kind, {})).items() if value}
-    if kind in ANIMATED and len(kept.milliseconds) > 1:
+    if kind in ANIMATED and len(about.milliseconds) > 1:
         # Frames are taken while earlier ones are written; those of a PNG are gone through twice.
         following = (_image(frame, kind) for frame in others)
         options |= {"save_all": True, "append_images": list(following) if kind == "PNG" else following}
         if kind != "TIFF":
-            options |= {"duration": [round(ms) for ms in kept.milliseconds], "disposal": 1 if kind == "PNG" else 2}
-            options |= {"loop": kept.loop} if kept.loop is not None else {}
-    if kind == "GIF" and kept.xmp:
+            options |= {"duration": [round(ms) for ms in about.milliseconds], "disposal": 1 if kind == "PNG" else 2}
+            options |= {"loop": about.loop} if about.loop is not None else {}
+    if kind == "GIF" and xmp:
         encoded = io.BytesIO()
         _image(first, kind).save(encoded, kind, **options)
-        file.write(_with_xmp(encoded.getvalue(), kept.xmp))
+        file.write(_with_xmp(encoded.getvalue(), xmp))
     else:
         _image(first, kind).save(file, kind, **options)
 
@@ -119,19 +114,19 @@ def srgb_profile() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
-def _texts(kept: Kept) -> PngImagePlugin.PngInfo | None:
-    if not kept.xmp:
+def _texts(xmp: bytes) -> PngImagePlugin.PngInfo | None:
+    if not xmp:
         return None
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(XMP_IN_PNG, kept.xmp.decode())
+    info.add_itxt(XMP_IN_PNG, xmp.decode())
     return info
 
 
-def _tags(kept: Kept) -> TiffImagePlugin.ImageFileDirectory_v2:
+def _tags(xmp: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
-    if kept.xmp:
+    if xmp:
         tags.tagtype[XMP_TAG] = 1  # bytes
-        tags[XMP_TAG] = kept.xmp
+        tags[XMP_TAG] = xmp
     return tags
 
 
@@ -144,12 +139,12 @@ def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
     return gif[:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
 
 
-def _write_deep_png(file: BinaryIO, frame: Frame, kept: Kept) -> None:
+def _write_deep_png(file: BinaryIO, frame: Frame, about: About, xmp: bytes) -> None:
     """16 bit a channel, which Pillow does not write; it writes the chunks that go before the pixels."""
     import cv2
 
     described = io.BytesIO()
-    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), kept)
+    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), about, xmp)
     before = [chunk for chunk in _chunks(described.getvalue()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
     bgr = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
     done, encoded = cv2.imencode(".png", bgr)
@@ -167,14 +162,14 @@ def _chunks(png: bytes) -> Iterator[bytes]:
         at += 12 + length
 
 
-def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], kept: Kept) -> None:
+def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp: bytes) -> None:
     """16 bit a channel, which Pillow does not write; of EXIF the texts."""
     import tifffile
 
     exif = Image.Exif()
-    exif.load(kept.exif)
+    exif.load(about.exif)
     tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in exif.items() if isinstance(text, str)]
-    tags += [(XMP_TAG, 1, len(kept.xmp), kept.xmp, True)] if kept.xmp else []
+    tags += [(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else []
     encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
     with tifffile.TiffWriter(encoded) as pages:
         for frame in frames:
@@ -184,8 +179,8 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], kept: Kept) -> Non
                 extrasamples=["unassalpha"] if frame.alpha is not None else None,
                 compression="adobe_deflate",
                 iccprofile=srgb_profile(),
-                resolution=kept.dpi,
-                resolutionunit="inch" if kept.dpi else None,
+                resolution=about.dpi,
+                resolutionunit="inch" if about.dpi else None,
                 extratags=tags,
                 software=False,
                 metadata=None,

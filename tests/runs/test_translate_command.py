@@ -72,6 +72,76 @@ def test_translations_say_that_they_are_generated_unless_it_is_not_wanted(
         assert read_provenance(tmp_path / "plain" / name) is None
 
 
+def test_an_interrupted_job_goes_on_and_shards_share_it(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    words = [str(run_dir), str(photos), "-o", str(out), "--skip-existing", "--to", "ink", "--device", "cpu"]
+    assert main([*words, "--shard", "1/2"]) == 0
+    assert sorted(p.name for p in find_images(out)) == ["a.jpg", "c.webp"]
+    times = {path: path.stat().st_mtime_ns for path in find_images(out)}
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(words) == 0
+    assert "1 picture, on cpu" in capsys.readouterr().out
+    assert sorted(p.name for p in find_images(out)) == ["a.jpg", "b.png", "c.webp"]
+    monkeypatch.delenv("RANK")
+    monkeypatch.delenv("WORLD_SIZE")
+    assert main(words) == 0
+    assert "nothing is left to do for part 1 of 1" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_source_translation_and_the_way_back_can_be_seen_side_by_side(
+    run_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    words = [str(run_dir), str(photos / "b.png"), "--device", "cpu", "--to", "ink"]
+    for name, options in (("plain", ["--both"]), ("two", ["--compare"]), ("three", ["--compare", "--both"])):
+        assert main([*words, "-o", str(tmp_path / name), *options]) == 0
+        assert len(find_images(tmp_path / name)) == (2 if name == "plain" else 1)
+    source, made = read_image(photos / "b.png"), read_image(tmp_path / "plain" / "b.png")
+    back = read_image(tmp_path / "plain" / "b_back.png")
+    photo = [str(run_dir), str(tmp_path / "plain" / "b.png"), "--to", "photo", "-o", str(tmp_path / "again")]
+    assert main(photo) == 0
+    assert np.array_equal(read_image(tmp_path / "again" / "b.png"), back)
+    gap = np.full((30, 2, 3), 255, np.uint8)
+    assert np.array_equal(read_image(tmp_path / "two" / "b.png"), np.concatenate([source, gap, made], 1))
+    assert np.array_equal(read_image(tmp_path / "three" / "b.png"), np.concatenate([source, gap, made, gap, back], 1))
+
+
+def test_the_way_back_of_an_animation_has_all_frames_too(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [Image.effect_noise((40, 36), 80).convert("RGB") for _ in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=[50, 90, 70])
+    words = [str(run_dir), str(tmp_path / "a.gif"), "-o", str(tmp_path / "out"), "--both"]
+    assert main(words) == 0
+    for name in ("a.gif", "a_back.gif"):
+        with Source(tmp_path / "out" / name) as source:
+            assert source.about.milliseconds == [50, 90, 70]
+    capsys.readouterr()
+    assert main([*words[:2], "-o", str(tmp_path / "first"), "--format", "jpg"]) == 0
+    assert "a.gif: has 3 frames, .jpg holds the first" in capsys.readouterr().out
+
+
+def test_style_can_be_weakened_enlarged_and_keep_its_colours(run_dir: Path, photos: Path, tmp_path: Path) -> None:
+    words = [str(run_dir), str(photos / "b.png"), "--device", "cpu", "--to", "ink"]
+    Image.effect_noise((300, 200), 80).convert("RGB").save(photos / "b.png")
+    options = {"whole": [], "none": ["--strength", "0"], "half": ["--strength", "0.5"], "colour": ["--keep-colour"],
+               "size": ["--scale", "60"], "train": ["--scale", "train"]}  # fmt: skip
+    made = {}
+    for name, words_more in options.items():
+        assert main([*words, "-o", str(tmp_path / name), *words_more]) == 0
+        made[name] = read_image(tmp_path / name / "b.png").astype(float)
+        assert made[name].shape == (200, 300, 3)
+    source = read_image(photos / "b.png")
+    assert np.array_equal(made["none"], source)
+    assert 0 < np.abs(made["half"] - source).mean() < np.abs(made["whole"] - source).mean()
+    assert np.ptp(made["colour"], axis=2).max() <= 1, "grey as the source"
+    assert np.ptp(made["whole"], axis=2).max() > 1
+    assert len({picture.tobytes() for picture in made.values()}) == 6
+
+
 def test_too_many_pixels_are_one_line_and_the_rest_go_on(
     run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -85,7 +155,7 @@ def test_too_many_pixels_are_one_line_and_the_rest_go_on(
 def test_an_output_that_cannot_be_written_is_one_line_and_the_rest_go_on(
     run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, frames: object, kept: object) -> None:
+    def full(path: Path, frames: object, *others: object) -> None:
         if path.name == "b.png":
             raise OSError(28, "No space left on device", str(path))
         written.append(path.name)
@@ -115,7 +185,7 @@ def test_awkward_files_are_translated_or_reported(
         assert read_image(target).shape == shape, source
         with Source(source) as given, Source(target) as made:
             assert made.count == given.count, source
-            assert made.milliseconds == pytest.approx(given.milliseconds, abs=10), source
+            assert made.about.milliseconds == pytest.approx(given.about.milliseconds, abs=10), source
             for one, other in zip(given.frames(), made.frames(), strict=True):
                 assert (one.pixels.shape, one.pixels.dtype) == (other.pixels.shape, other.pixels.dtype), source
                 assert (one.alpha is None) == (other.alpha is None), source

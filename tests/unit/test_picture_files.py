@@ -9,11 +9,11 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from cyclestyle.images import ImageError
+from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import Provenance, main, read_provenance
-from cyclestyle.translate.reading import Frame, Source
+from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.transparency import fill_hidden
-from cyclestyle.translate.writing import Kept, suffixes, write_frames
+from cyclestyle.translate.writing import srgb_profile, suffixes, write_frames
 
 ORIGIN = Provenance("ab" * 32, "BtoA", 'photo to <ink> & "wash"')
 LOSSLESS = {"PNG", "TIFF"}
@@ -33,7 +33,7 @@ def read(path: Path) -> tuple[Source, list[Frame]]:
 @pytest.mark.parametrize("suffix", sorted(suffixes()))
 def test_a_picture_is_written_in_every_format_and_says_where_it_is_from(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    write_frames(path, [Frame(smooth())], Kept(xmp=ORIGIN.packet()))
+    write_frames(path, [Frame(smooth())], About(), ORIGIN.packet())
     _, [frame] = read(path)
     error = np.abs(frame.pixels.astype(int) - smooth()).mean()
     kind = Image.registered_extensions()[suffix]
@@ -47,11 +47,11 @@ def test_a_picture_is_written_in_every_format_and_says_where_it_is_from(suffix: 
         )
 
 
-@pytest.mark.parametrize("suffix", [".avif", ".gif", ".jpg", ".png", ".tif", ".webp"])
+@pytest.mark.parametrize("suffix", [".avif", ".gif", ".heic", ".jpg", ".png", ".tif", ".webp"])
 def test_transparency_is_kept_where_the_format_has_it_and_else_laid_over_white(suffix: str, tmp_path: Path) -> None:
     alpha = np.zeros((24, 36), np.uint8)
     alpha[4:20, 6:30] = 255
-    write_frames(tmp_path / f"a{suffix}", [Frame(smooth(), alpha)], Kept())
+    write_frames(tmp_path / f"a{suffix}", [Frame(smooth(), alpha)], About())
     _, [frame] = read(tmp_path / f"a{suffix}")
     if suffix == ".jpg":
         assert frame.alpha is None
@@ -66,13 +66,13 @@ def test_transparency_is_kept_where_the_format_has_it_and_else_laid_over_white(s
 def test_16_bit_come_out_as_16_bit(suffix: str, transparent: bool, tmp_path: Path) -> None:
     alpha = smooth(dtype=np.uint16, seed=1)[..., 0] if transparent else None
     path = tmp_path / f"deep{suffix}"
-    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], Kept(xmp=ORIGIN.packet(), dpi=(300, 300)))
+    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], About(dpi=(300, 300)), ORIGIN.packet())
     source, [frame] = read(path)
     assert frame.pixels.dtype == np.uint16
     assert np.array_equal(frame.pixels, smooth(dtype=np.uint16))
     assert (frame.alpha is None) == (alpha is None)
     assert alpha is None or np.array_equal(frame.alpha, alpha)
-    assert source.dpi == pytest.approx((300, 300), abs=0.01)
+    assert source.about.dpi == pytest.approx((300, 300), abs=0.01)
     assert read_provenance(path) == ORIGIN
 
 
@@ -80,16 +80,16 @@ def test_16_bit_keep_their_pages_and_what_they_say(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "Painter"
     pages = [Frame(smooth(20 + seed, 30, np.uint16, seed)) for seed in range(3)]
-    write_frames(tmp_path / "a.tif", iter(pages), Kept(exif=exif.tobytes(), xmp=ORIGIN.packet()))
+    write_frames(tmp_path / "a.tif", iter(pages), About(exif=exif.tobytes()), ORIGIN.packet())
     source, frames = read(tmp_path / "a.tif")
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(frames, pages, strict=True))
-    write_frames(tmp_path / "b.jpg", frames, Kept(exif=source.exif))
+    write_frames(tmp_path / "b.jpg", frames, source.about)
     with Image.open(tmp_path / "b.jpg") as image:
         assert image.getexif()[ExifTags.Base.Artist] == "Painter"
 
 
 def test_16_bit_become_8_where_the_format_has_no_more(tmp_path: Path) -> None:
-    write_frames(tmp_path / "a.jpg", [Frame(smooth(dtype=np.uint16))], Kept())
+    write_frames(tmp_path / "a.jpg", [Frame(smooth(dtype=np.uint16))], About())
     _, [frame] = read(tmp_path / "a.jpg")
     assert frame.pixels.dtype == np.uint8
     assert np.abs(frame.pixels.astype(int) - smooth()).mean() < 4
@@ -111,12 +111,12 @@ def test_orientation_is_applied_and_other_exif_kept(orientation: int, deep: bool
     with Image.open(tmp_path / "shown.png") as image:
         expected = np.asarray(ImageOps.exif_transpose(image))
     if deep:
-        write_frames(tmp_path / "shown.png", [Frame(smooth(dtype=np.uint16))], Kept(exif=exif.tobytes()))
+        write_frames(tmp_path / "shown.png", [Frame(smooth(dtype=np.uint16))], About(exif=exif.tobytes()))
     source, [frame] = read(tmp_path / "shown.png")
     shown = frame.pixels // 257 + 1 if deep else frame.pixels
     assert shown.shape == expected.shape
     assert np.abs(shown.astype(int) - expected).max() <= (1 if deep else 0)
-    write_frames(tmp_path / "out.jpg", [frame], Kept(exif=source.exif))
+    write_frames(tmp_path / "out.jpg", [frame], source.about)
     with Image.open(tmp_path / "out.jpg") as image:
         assert image.getexif().get(ExifTags.Base.Make) == "Camera"
         assert ExifTags.Base.Orientation not in image.getexif()
@@ -127,8 +127,8 @@ def test_a_tiff_hands_on_what_it_says_of_its_content_and_not_of_its_layout(suffi
     tags = {ExifTags.Base.Artist: "Painter", ExifTags.Base.ImageDescription: "Lake"}
     Image.fromarray(smooth()).save(tmp_path / "a.tif", compression="jpeg", tiffinfo=tags)
     source, frames = read(tmp_path / "a.tif")
-    assert source.dpi is None
-    write_frames(tmp_path / f"b{suffix}", frames, Kept(exif=source.exif))
+    assert source.about.dpi is None
+    write_frames(tmp_path / f"b{suffix}", frames, source.about)
     with Image.open(tmp_path / f"b{suffix}") as image:
         exif = image.getexif()
         assert (exif[ExifTags.Base.Artist], exif[ExifTags.Base.ImageDescription]) == ("Painter", "Lake")
@@ -141,18 +141,17 @@ def test_a_tiff_hands_on_what_it_says_of_its_content_and_not_of_its_layout(suffi
 def test_pages_of_several_sizes_are_refused_where_the_format_cannot_hold_them(suffix: str, tmp_path: Path) -> None:
     pages = [Frame(smooth()), Frame(smooth(30, 20))]
     with pytest.raises(ImageError, match=f"a{suffix}: cannot be written: .*; choose another format"):
-        write_frames(tmp_path / f"a{suffix}", pages, Kept(milliseconds=[0, 0]))
+        write_frames(tmp_path / f"a{suffix}", pages, About(milliseconds=[0, 0]))
     assert list(tmp_path.iterdir()) == []
-    write_frames(tmp_path / "a.tif", pages, Kept(milliseconds=[0, 0]))
+    write_frames(tmp_path / "a.tif", pages, About(milliseconds=[0, 0]))
     assert [frame.pixels.shape for frame in read(tmp_path / "a.tif")[1]] == [(24, 36, 3), (30, 20, 3)]
 
 
 @pytest.fixture
 def swapped_profile() -> bytes:
-    """In which red is what blue is in sRGB."""
+    """In which red is what blue is in sRGB, though it calls itself sRGB."""
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    swapped = profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
-    return swapped.replace("sRGB".encode("utf-16-be"), "gRBs".encode("utf-16-be"))
+    return profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
 
 
 def test_colours_are_taken_to_srgb(swapped_profile: bytes, tmp_path: Path) -> None:
@@ -160,6 +159,11 @@ def test_colours_are_taken_to_srgb(swapped_profile: bytes, tmp_path: Path) -> No
     Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "damaged.png", icc_profile=b"nonsense")
     assert np.abs(read(tmp_path / "a.png")[1][0].pixels[0, 0].astype(int) - (20, 100, 200)).max() <= 1
     assert read(tmp_path / "damaged.png")[1][0].pixels[0, 0].tolist() == [200, 100, 20]
+
+
+def test_colours_in_srgb_stay_as_they_are_to_the_last_bit(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.png", icc_profile=srgb_profile())
+    assert np.array_equal(read(tmp_path / "a.png")[1][0].pixels, smooth())
 
 
 def test_16_bit_colours_are_taken_to_srgb_too(swapped_profile: bytes, tmp_path: Path) -> None:
@@ -196,20 +200,20 @@ def test_every_mode_is_read_as_rgb(mode: str, colour: object, shown: tuple[int, 
 @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png", ".avif", ".tif"])
 def test_all_frames_are_kept_with_their_times(suffix: str, tmp_path: Path) -> None:
     frames = [Frame(smooth(seed=seed)) for seed in range(3)]
-    kept = Kept(xmp=ORIGIN.packet(), milliseconds=[100, 250, 40], loop=3)
-    write_frames(tmp_path / f"a{suffix}", iter(frames), kept)
+    about = About(milliseconds=[100, 250, 40], loop=3)
+    write_frames(tmp_path / f"a{suffix}", iter(frames), about, ORIGIN.packet())
     source, read_back = read(tmp_path / f"a{suffix}")
     assert source.count == len(read_back) == 3
     for seed, frame in enumerate(read_back):
         assert np.abs(frame.pixels.astype(int) - smooth(seed=seed)).mean() < 12
     assert read_provenance(tmp_path / f"a{suffix}") == ORIGIN
     if suffix != ".tif":
-        assert source.milliseconds == pytest.approx([100, 250, 40], abs=1)
-        assert source.loop == (None if suffix == ".avif" else 3)
+        assert source.about.milliseconds == pytest.approx([100, 250, 40], abs=1)
+        assert source.about.loop == (None if suffix == ".avif" else 3)
 
 
 def test_a_format_of_one_picture_gets_the_first(tmp_path: Path) -> None:
-    write_frames(tmp_path / "a.jpg", [Frame(smooth()), Frame(smooth(seed=1))], Kept(milliseconds=[10, 10]))
+    write_frames(tmp_path / "a.jpg", [Frame(smooth()), Frame(smooth(seed=1))], About(milliseconds=[10, 10]))
     assert read(tmp_path / "a.jpg")[0].count == 1
 
 
@@ -218,8 +222,8 @@ def test_webp_stays_lossless_if_it_was(lossless: bool, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
     Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless)
     source, _ = read(tmp_path / "a.webp")
-    assert source.lossless == lossless
-    write_frames(tmp_path / "b.webp", [Frame(noise)], Kept(lossless=source.lossless))
+    assert source.about.lossless == lossless
+    write_frames(tmp_path / "b.webp", [Frame(noise)], source.about)
     assert np.array_equal(read(tmp_path / "b.webp")[1][0].pixels, noise) == lossless
 
 
@@ -245,6 +249,24 @@ def test_more_pixels_than_are_allowed_are_refused_before_they_are_decoded(tmp_pa
     assert Source(tmp_path / "a.png", most=1200).count == 1
 
 
+def test_a_bomb_is_refused_with_the_option_that_allows_it_to_translate_and_without_it_to_train(tmp_path: Path) -> None:
+    Image.new("1", (20000, 18000)).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a.png: refused: more than 179 megapixels; --max-megapixels allows more"):
+        Source(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a.png: refused: more than 179 megapixels$"):
+        read_image(tmp_path / "a.png")
+
+
+def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "a.heic", [Frame(smooth())], About())
+    monkeypatch.setattr("cyclestyle.images.register_heic", lambda: False)
+    [path] = find_images(tmp_path)
+    with pytest.raises(ImageError, match=r"a.heic: HEIC needs a package more: pip install 'cyclestyle\[heic\]'"):
+        Source(path)
+
+
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
@@ -255,8 +277,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_the_command_shows_where_pictures_are_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_frames(tmp_path / "a.png", [Frame(smooth())], Kept(xmp=ORIGIN.packet()))
-    write_frames(tmp_path / "b.png", [Frame(smooth())], Kept())
+    write_frames(tmp_path / "a.png", [Frame(smooth())], About(), ORIGIN.packet())
+    write_frames(tmp_path / "b.png", [Frame(smooth())], About())
     assert main([str(tmp_path / "a.png")]) == 0
     assert f'photo to <ink> & "wash" (BtoA), translated by {ORIGIN.program}, model abab' in capsys.readouterr().out
     assert main([str(tmp_path / "a.png"), str(tmp_path / "b.png")]) == 1

@@ -195,7 +195,7 @@ def test_out_may_hold_the_input_folder(album: Path) -> None:
 def test_an_input_is_safe_under_any_name(album: Path) -> None:
     (album.parent / "alias").symlink_to(album)
     with pytest.raises(UserError, match="is an input and would be overwritten"):
-        find_jobs([str(album)], album.parent / "alias", overwrite=True)
+        find_jobs([str(album)], album.parent / "alias", existing="overwrite")
 
 
 def test_another_format_and_an_ending_can_be_asked_for(album: Path) -> None:
@@ -205,8 +205,8 @@ def test_another_format_and_an_ending_can_be_asked_for(album: Path) -> None:
     assert names == ["deep/three_ink.webp", "deep/two_ink.webp", "one_ink.webp"]
 
 
-def targets(inputs: list[str], out: Path, overwrite: bool = False) -> list[str]:
-    return [job.target.relative_to(out).as_posix() for job in find_jobs(inputs, out, overwrite)]
+def targets(inputs: list[str], out: Path, **options: Any) -> list[str]:
+    return [job.target.relative_to(out).as_posix() for job in find_jobs(inputs, out, **options)]
 
 
 def test_names_are_kept_relative_to_what_was_given(album: Path) -> None:
@@ -222,6 +222,31 @@ def test_one_file_can_go_to_one_file(album: Path) -> None:
     assert job.target.name == "result.webp"
 
 
+def test_a_name_of_ones_own_and_rules_for_names_exclude_each_other(album: Path) -> None:
+    for options in ({"kind": "png"}, {"ending": "_ink"}):
+        with pytest.raises(UserError, match=r"result.webp: names a file, so --format and --suffix"):
+            find_jobs([str(album / "one.jpg")], album.parent / "result.webp", **options)
+
+
+def test_an_interrupted_job_goes_on_with_what_is_not_there(album: Path) -> None:
+    out = album.parent / "out"
+    out.mkdir()
+    (out / "one.jpg").write_bytes(b"earlier")
+    assert targets([str(album)], out, existing="skip") == ["deep/three.png", "deep/two.PNG"]
+    with pytest.raises(UserError, match="is an input"):
+        find_jobs([str(album)], album, existing="skip")
+
+
+def test_shards_make_up_the_whole_whatever_is_there_when_each_begins(album: Path) -> None:
+    out = album.parent / "out"
+    (out / "deep").mkdir(parents=True)
+    first = targets([str(album)], out, existing="skip", shard=(1, 2))
+    (out / first[0]).write_bytes(b"made by the first")
+    assert first == ["deep/three.png", "one.jpg"]
+    assert targets([str(album)], out, existing="skip", shard=(1, 2)) == ["one.jpg"]
+    assert targets([str(album)], out, existing="skip", shard=(2, 2)) == ["deep/two.PNG"]
+
+
 def test_earlier_translations_inside_the_input_folder_are_not_inputs(album: Path) -> None:
     assert len(find_jobs([str(album)], album / "deep")) == 1
 
@@ -235,12 +260,12 @@ def test_the_input_folder_itself_can_be_the_output_if_no_name_is_taken(album: Pa
 def test_files_that_would_be_lost_are_refused(album: Path) -> None:
     out = album.parent / "out"
     with pytest.raises(UserError, match=r"one\.jpg: is an input and would be overwritten"):
-        find_jobs([str(album / "one.jpg")], album, overwrite=True)
+        find_jobs([str(album / "one.jpg")], album, existing="overwrite")
     (out / "deep").mkdir(parents=True)
     (out / "deep" / "two.PNG").write_bytes(b"earlier")
     with pytest.raises(UserError, match=r"two\.PNG: exists already \(1 of 3"):
         find_jobs([str(album)], out)
-    assert len(find_jobs([str(album)], out, overwrite=True)) == 3
+    assert len(find_jobs([str(album)], out, existing="overwrite")) == 3
     (album / "deep" / "three.png").write_bytes(b"x")
     with pytest.raises(UserError, match=r"three\.png and .*three\.bmp would both become"):
         find_jobs([str(album)], album.parent / "other")
@@ -251,7 +276,7 @@ def test_an_input_through_a_link_is_not_overwritten_either(album: Path) -> None:
     out.mkdir()
     (out / "one.jpg").symlink_to(album / "one.jpg")
     with pytest.raises(UserError, match="is an input and would be overwritten"):
-        find_jobs([str(album / "one.jpg")], out, overwrite=True)
+        find_jobs([str(album / "one.jpg")], out, existing="overwrite")
 
 
 @pytest.mark.parametrize(

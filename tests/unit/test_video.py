@@ -21,6 +21,7 @@ from cyclestyle.translate import parts
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.pipeline import Settings
 from cyclestyle.translate.sources import Job
+from cyclestyle.translate.style import WHOLE
 from cyclestyle.translate.video import check_videos, translate_video
 from cyclestyle.translate.video_options import CODECS, VideoOptions
 from tests.clip_files import BASE, difference, drawn, read_clip, sound_of, turn, write_clip
@@ -37,7 +38,9 @@ def same(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
 def translator(tmp_path: Path) -> Any:
     """What tells a model from others."""
     (tmp_path / "model").write_bytes(b"weights")
-    return SimpleNamespace(model=SimpleNamespace(path=tmp_path / "model"), direction="AtoB", dtype=torch.float32)
+    return SimpleNamespace(
+        model=SimpleNamespace(path=tmp_path / "model"), direction="AtoB", dtype=torch.float32, style=WHOLE
+    )
 
 
 def translated(
@@ -51,9 +54,9 @@ def translated(
     """The clip as it comes out."""
     (source.parent / "out").mkdir(exist_ok=True)
     target = target or source.parent / "out" / source.name
-    job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, VideoOptions(**options))
+    job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, video=VideoOptions(**options))
     check_videos([job], settings.video)
-    assert translate_video(translate, translator, job, settings) is None
+    assert translate_video(translate, translator, source, target, settings) is None
     return target
 
 
@@ -253,7 +256,7 @@ def test_a_clip_that_is_cut_off_is_translated_as_far_as_it_goes(translator: Any,
     whole = source.read_bytes()
     source.write_bytes(whole[: len(whole) // 2])
     target = tmp_path / "b.mkv"
-    told = translate_video(same, translator, Job(source, target), Settings(1, 10**6, 95, None))
+    told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
     assert told is not None
     assert f"{source}: cut off after " in told
     assert f" of 4.00 s; what can be read is in {target}" in told

@@ -1,0 +1,53 @@
+"""How much of a style a translation gets, and at which size."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cyclestyle.errors import UserError
+from cyclestyle.translate.colour import with_colours_of
+from cyclestyle.translate.strength import blend
+
+LEAST_SHORT = 32  # pixels
+
+
+@dataclass(frozen=True)
+class Style:
+    """What is made of what a generator gives.
+
+    Attributes:
+        scale: native: the generator sees pictures as they are. train: at the size it was trained on, `data.load_size`
+            pixels on the short side, and the result is brought back to the size of the source. A number: so many.
+            Pictures that are smaller stay as they are.
+        strength: 0 to 1, from the source to the translation.
+        keep_colour: the lightness of the translation, the colours of the source.
+
+    Raises:
+        UserError: a value out of its range.
+    """
+
+    scale: str | int = "native"
+    strength: float = 1.0
+    keep_colour: bool = False
+
+    def __post_init__(self) -> None:
+        known = self.scale in ("native", "train") if isinstance(self.scale, str) else self.scale >= LEAST_SHORT
+        if not known:
+            raise UserError(
+                f"scale: {self.scale!r} is not a choice; accepted: native, train, or pixels of the short side, "
+                f"{LEAST_SHORT} or more"
+            )
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"strength: must be between 0 and 1, not {self.strength:g}")
+
+    def short_side(self, load_size: int) -> int | None:
+        """Pixels that the generator sees at most on the short side; None: all."""
+        return {"native": None, "train": load_size}[self.scale] if isinstance(self.scale, str) else self.scale
+
+    def finish(self, source: np.ndarray, made: np.ndarray) -> np.ndarray:
+        """Source and translation, uint8 or uint16 (H, W, 3) each, to what is shown."""
+        made = blend(source, made, self.strength)
+        return with_colours_of(source, made) if self.keep_colour else made
+
+
+WHOLE = Style()

@@ -1,0 +1,102 @@
+"""Damaged picture files of every format: each is read or told in one line, within seconds and little memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cyclestyle.images import find_images
+from cyclestyle.provenance import Provenance
+from cyclestyle.translate.reading import About, Frame
+from cyclestyle.translate.writing import write_frames
+from tests.runs.test_training_runs import ROOT
+
+READ_DAMAGED = """
+import resource, signal, sys
+import cv2
+import numpy as np
+from pathlib import Path
+from cyclestyle.images import ImageError
+from cyclestyle.translate.reading import Source
+
+def damaged(data, random):
+    data = bytearray(data)
+    for _ in range(random.integers(1, 8)):
+        kind, at = random.integers(5), int(random.integers(len(data)))
+        if kind == 0:
+            data[at] ^= 1 << int(random.integers(8))
+        elif kind == 1:
+            data[at] = int(random.choice([0, 1, 127, 128, 255]))
+        elif kind == 2 and at > 20:
+            del data[at:]
+        elif kind == 3:
+            data[at:at] = bytes(random.integers(0, 256, random.integers(1, 40), np.uint8))
+        else:
+            start = int(random.integers(len(data)))
+            data[at : at + 30] = data[start : start + 30]
+    return bytes(data)
+
+folder, count = Path(sys.argv[1]), int(sys.argv[2])
+samples = sorted(folder.iterdir())
+target = folder.parent / "damaged"
+used = int(Path("/proc/self/statm").read_text().split()[5]) * 4096
+resource.setrlimit(resource.RLIMIT_DATA, (used + 2**30, used + 2**30))
+read = 0
+for number in range(count):
+    random, sample = np.random.default_rng(number), samples[number % len(samples)]
+    path = target.with_suffix(sample.suffix)
+    path.write_bytes(damaged(sample.read_bytes(), random))
+    print(number, sample.name, file=sys.stderr, flush=True)  # the last line says which one a crash is from
+    signal.alarm(10)  # ends the process
+    try:
+        with Source(path, most=1_000_000) as source:
+            for frame in source.frames():
+                assert frame.pixels.ndim == 3 and frame.pixels.dtype in (np.uint8, np.uint16)
+        read += 1
+    except ImageError as error:
+        assert "\\n" not in str(error) and str(path) in str(error)
+    signal.alarm(0)
+print(read, "of", count)
+"""
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    """A small picture in each format, and in each way that is read by code of its own."""
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (36, 48, 3), dtype=np.uint8)
+    frame, alpha = Frame(pixels), random.integers(0, 256, (36, 48), dtype=np.uint8)
+    deep = Frame(pixels.astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x010E] = "a lake"
+    xmp = Provenance("0" * 64, "AtoB", "ink to photo").packet()
+    for suffix in (".avif", ".gif", ".heic", ".jpg", ".png", ".tif", ".webp"):
+        about = About(exif=exif.tobytes(), milliseconds=[40, 60])
+        write_frames(folder / f"still{suffix}", [frame], About(exif=exif.tobytes()), xmp)
+        if suffix not in (".jpg", ".heic"):
+            write_frames(folder / f"moving{suffix}", [frame, Frame(pixels[::-1].copy())], about, xmp)
+            write_frames(folder / f"clear{suffix}", [Frame(pixels, alpha)], About(), xmp)
+    for suffix in (".png", ".tif"):
+        write_frames(folder / f"deep{suffix}", [deep], About(), xmp)
+    for suffix in (".bmp", ".ico", ".jp2", ".pcx", ".ppm", ".tga"):
+        Image.fromarray(pixels).save(folder / f"other{suffix}")
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
+    Image.fromarray(pixels).convert("CMYK").save(folder / "cmyk.jpg")
+    Image.fromarray(pixels).convert("P").save(folder / "palette.png")
+    return folder
+
+
+@pytest.mark.parametrize("count", [150, pytest.param(6000, marks=pytest.mark.long)])
+def test_damaged_files_are_read_or_told_in_one_line(samples: Path, count: int) -> None:
+    assert len(find_images(samples)) == 28
+    words = [sys.executable, "-W", "ignore", "-c", READ_DAMAGED, str(samples), str(count)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    read = int(done.stdout.split()[0])
+    assert 0.1 * count < read < 0.9 * count, "some damage is harmless, some is not"
