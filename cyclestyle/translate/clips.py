@@ -64,6 +64,7 @@ class Clip:
         rate: pictures a second, of the result, on average.
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
+        smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
     Raises:
@@ -77,6 +78,7 @@ class Clip:
             stream = _pictures(container)
             self.size = stream.codec_context.width, stream.codec_context.height
             self.codec: str = stream.codec_context.codec.canonical_name
+            self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)

@@ -49,6 +49,14 @@ def find_parts(folder: Path) -> list[Part]:
     return sorted(parts, key=lambda part: part.first)
 
 
+def last_pictures(folder: Path, parts: list[Part]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Source and translation that the last part ends with, uint8 (H, W, 3) each; None if there is no part."""
+    if not parts:
+        return None
+    with np.load(folder / f"last_{parts[-1].last}.npz") as last:
+        return last["arr_0"], last["arr_1"]
+
+
 class PartWriter:
     """Encodes shots into parts of LENGTH each.
 
@@ -73,6 +81,7 @@ class PartWriter:
             for tick in shot.times:
                 self._encode(picture, tick - (self._shots[0] if self._shots else shot).times[0])
             self._shots.append(shot)
+            self._last = shot.pixels, picture
             if len(self._shots) == LENGTH:
                 self.finish()
 
@@ -83,8 +92,14 @@ class PartWriter:
         self._container.mux(self._stream.encode(None))
         self._container.close()
         first, last, end = self._shots[0].times[0], self._shots[-1].times[-1], self._shots[-1].end
+        if self._clip.smooth:
+            with atomic_write(self._folder / f"last_{last}.npz") as file:
+                np.savez(file, *self._last)
         with atomic_write(self._folder / f"part_{first}_{last}_{end}.mp4") as file:
             file.write(self._encoded.getbuffer())
+        for old in self._folder.glob("last_*.npz"):
+            if old.name != f"last_{last}.npz":
+                old.unlink()
         self._shots = []
 
     def _begin(self, height: int, width: int) -> None:

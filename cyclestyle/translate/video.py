@@ -27,7 +27,8 @@ from cyclestyle.errors import UserError
 from cyclestyle.files import put_in_place, remove_leftovers, sha256
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip, Shot, need_av
-from cyclestyle.translate.parts import LENGTH, PartWriter, check_sound, find_parts, join_parts
+from cyclestyle.translate.flicker import Smoother
+from cyclestyle.translate.parts import LENGTH, PartWriter, check_sound, find_parts, join_parts, last_pictures
 from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Pat
     codec = _codec(clip, target, settings.video)
     parts = find_parts(folder)
     writer = PartWriter(folder, clip, codec, codec.crf if settings.video.crf is None else settings.video.crf)
+    smoother = Smoother(clip.smooth, last_pictures(folder, parts)) if clip.smooth else None
     shots = clip.shots(parts[-1].last if parts else None)
     batches = _batches(shots, settings.batch_size)
     writing: deque[Future[None]] = deque()
@@ -127,6 +129,8 @@ def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Pat
                 made = translate([shot.pixels for shot in batch])
             except UserError as error:
                 raise UserError(f"{clip.path}: {error}") from None
+            if smoother:
+                made = [smoother(shot.pixels, picture) for shot, picture in zip(batch, made, strict=True)]
             writing.append(encoder.submit(writer.add, batch, made))
             if len(writing) > WAITING:
                 writing.popleft().result()

@@ -76,6 +76,7 @@ class VideoOptions:
         start, end: of the part that is translated, in seconds; the end is not part of it.
         codec: one of CODECS; None: that of the source, if it can be written.
         crf: quality; None: the codec's default.
+        smooth: 0 to 1, how much flicker is taken away.
     """
 
     fps: Fraction | None = None
@@ -83,6 +84,7 @@ class VideoOptions:
     end: Fraction | None = None
     codec: str | None = None
     crf: int | None = None
+    smooth: float = 0
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
@@ -96,6 +98,13 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--crf", type=int, metavar="N", help=f"quality, lower is better and larger (default: {defaults})"
     )
+    group.add_argument(
+        "--smooth",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="0 to 1: against flicker, draw each picture towards the one before; costs some detail (default: 0)",
+    )
 
 
 def video_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> VideoOptions:
@@ -105,7 +114,11 @@ def video_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     worst = CODECS[args.codec].worst if args.codec else min(codec.worst for codec in CODECS.values())
     if args.crf is not None and not 0 <= args.crf <= worst:
         parser.error(f"--crf must be 0 to {worst}{f' for {args.codec}' if args.codec else ''}, not {args.crf}")
-    return VideoOptions(args.fps, args.start, args.end, args.codec, args.crf)
+    if not 0 <= args.smooth <= 1:
+        parser.error(f"--smooth must be 0 to 1, not {args.smooth:g}")
+    if args.smooth and args.compare:
+        parser.error("--smooth takes translations alone: leave out --compare")
+    return VideoOptions(args.fps, args.start, args.end, args.codec, args.crf, args.smooth)
 
 
 def _seconds(text: str) -> Fraction:
