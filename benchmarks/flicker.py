@@ -9,6 +9,7 @@ import argparse
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ def read(path: Path, options: VideoOptions) -> list[np.ndarray]:
 
 def flows(source: list[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each picture but the first: the flow (H, W, 2) to the one before, and where it can be trusted."""
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     grey = [cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in source]
     found = []
     for one, other in pairwise(grey):

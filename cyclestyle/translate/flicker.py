@@ -4,6 +4,8 @@ The motion is found by dense inverse search (arXiv:1603.03590). Where the ways f
 place, or the source itself has changed, a picture stays as it is: nothing is dragged along.
 """
 
+from typing import Any
+
 import numpy as np
 
 AGREES = 0.01, 0.5  # how far forth and back may differ, squared: of the squared length of the way, and pixels
@@ -22,7 +24,7 @@ class Smoother:
         import cv2
 
         self._strength, self._before = strength, before
-        self._flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def __call__(self, source: np.ndarray, made: np.ndarray) -> np.ndarray:
         """The next source and its translation, uint8 (H, W, 3) each, to the smoothed translation."""

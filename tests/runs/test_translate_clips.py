@@ -115,6 +115,8 @@ def test_a_clip_that_is_cut_off_is_status_1_though_it_is_translated(
         (["--start", "3", "--end", "2"], 2, "--end must be after --start: 2 s is not after 3 s"),
         (["--fps", "0"], 2, "argument --fps: '0' is not a rate"),
         (["--crf", "52"], 2, "--crf must be 0 to 51, not 52"),
+        (["--smooth", "2"], 2, "--smooth must be 0 to 1, not 2"),
+        (["--smooth", "1", "--compare"], 2, "--smooth takes translations alone: leave out --compare"),
         (["-o", "a.png"], 1, "pictures cannot become clips, nor clips pictures"),
         (["-o", "a.mp4"], 1, "is an input and would be overwritten"),
     ],

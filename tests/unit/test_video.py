@@ -13,12 +13,14 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageFilter
 
 from cyclestyle.errors import UserError
 from cyclestyle.images import ImageError
 from cyclestyle.provenance import Provenance, read_provenance
 from cyclestyle.translate import parts
 from cyclestyle.translate.clips import Clip
+from cyclestyle.translate.flicker import Smoother
 from cyclestyle.translate.pipeline import Settings
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.style import WHOLE
@@ -188,7 +190,7 @@ def interrupting(after: int) -> Any:
     return translate
 
 
-@pytest.mark.parametrize("options", [{}, {"fps": Fraction(30)}, {"start": Fraction(1)}])
+@pytest.mark.parametrize("options", [{}, {"fps": Fraction(30)}, {"start": Fraction(1)}, {"smooth": 0.5}])
 def test_an_interrupted_translation_goes_on_and_ends_the_same(
     options: dict[str, Any], translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -205,6 +207,26 @@ def test_an_interrupted_translation_goes_on_and_ends_the_same(
     assert target.read_bytes() == whole.read_bytes()
     assert sum(left) == len(read_clip(whole)[0]) - 2 * parts.LENGTH if "fps" not in options else sum(left) < 60
     assert list((tmp_path / "out").iterdir()) == [target]
+
+
+def test_smoothing_takes_away_flicker_and_keeps_detail_and_drags_nothing_over_a_cut() -> None:
+    scene = np.asarray(Image.effect_noise((160, 100), 90).filter(ImageFilter.GaussianBlur(2)).convert("RGB"))
+    other = np.asarray(Image.effect_noise((160, 100), 90).filter(ImageFilter.GaussianBlur(2)).convert("RGB"))
+    source = [np.ascontiguousarray(scene[10:74, 2 * i : 2 * i + 96]) for i in range(12)] + [other[:64, :96]]
+    rng = np.random.default_rng(0)
+    made = [(255 - s + rng.normal(0, 8, s.shape)).clip(0, 255).round().astype(np.uint8) for s in source]
+    smoother = Smoother(0.8)
+    smoothed = [smoother(s, m) for s, m in zip(source, made, strict=True)]
+    inner = np.s_[8:-8, 8:-8]
+
+    def error(pictures: list[np.ndarray]) -> float:
+        pairs = list(zip(pictures, source, strict=True))[4:12]
+        return float(np.mean([np.square(p[inner] - (255.0 - s[inner])).mean() for p, s in pairs]))
+
+    assert error(smoothed) < error(made) / 2
+    assert np.array_equal(smoothed[0], made[0])
+    assert difference(smoothed[-1], made[-1]) < 1
+    assert np.array_equal(smoothed[1], Smoother(0.8, (source[0], made[0]))(source[1], made[1])), "goes on where it was"
 
 
 def test_other_options_and_other_models_begin_anew(translator: Any, tmp_path: Path) -> None:
