@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,6 +14,7 @@ from cyclestyle.config import check_config, load_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
+from tests.clip_files import drawn, write_clip
 from tests.helpers import merged
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +79,23 @@ def test_the_yardstick_has_the_losses_of_our_step(tiny: dict[str, Any]) -> None:
         generators = sum(float(v) for n, v in ours.items() if n.startswith("loss/") and "disc" not in n)
         expected = [generators, float(ours["loss/disc_a"]), float(ours["loss/disc_b"])]
         assert plain.step(a, b) == pytest.approx(expected, rel=1e-4)
+
+
+def test_flicker_is_told_from_steadiness(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flicker
+
+    pictures = drawn(5, (96, 64))
+    noise = np.random.default_rng(0).integers(-20, 20, pictures.shape)
+    clips = [
+        write_clip(tmp_path / name, shown, pix_fmt="yuv444p")
+        for name, shown in (("a.mp4", pictures), ("b.mp4", np.uint8(pictures + noise)), ("c.mp4", 255 - pictures))
+    ]
+    monkeypatch.setattr("sys.argv", ["flicker.py", *map(str, clips)])
+    flicker.main()
+    head, _, source, noisy, steady = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head[:2] == ["5", "pictures,"]
+    assert float(noisy[1]) > 3 * float(steady[1])
+    assert float(steady[1]) == pytest.approx(float(source[1]), rel=0.3)
+    assert (noisy[3], len(source)) == ("1.00", 3)
