@@ -211,8 +211,10 @@ def _held(folder: Path) -> Iterator[None]:
             raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
         except OSError:  # some network file systems cannot
             pass
-        yield
-        with suppress(OSError):
-            folder.rmdir()
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
     finally:
         os.close(handle)
