@@ -8,15 +8,16 @@ picture = translator(picture)  # uint8 (H, W, 3) in and out
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cyclestyle.translate.style import Style as Style
     from cyclestyle.translate.translator import Translator as Translator
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "__version__"]
+__all__ = ["Style", "Translator", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Translator":  # imports torch, which takes seconds: only when it is asked for
-        from cyclestyle.translate.translator import Translator
+    if name in ("Style", "Translator"):  # import torch, which takes seconds: only when asked for
+        from cyclestyle.translate import style, translator
 
-        return Translator
+        return style.Style if name == "Style" else translator.Translator
     raise AttributeError(f"module 'cyclestyle' has no attribute '{name}'")

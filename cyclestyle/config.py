@@ -113,6 +113,9 @@ class ResnetOptions(Section):
         "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"
     )
     skips: bool = Field(False, description="lead fine detail past the blocks; sharper, and closer to the source")
+    residual: bool = Field(
+        False, description="learn what to change in the source: sharp from the first step, and colours are not inverted"
+    )
 
 
 class PatchganOptions(Section):

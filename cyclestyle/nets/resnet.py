@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from cyclestyle.nets.layers import ReflectConv, make_norm
 from cyclestyle.nets.stages import Stage, norms_in
 
+KEPT = 1.5  # times the source, under the tanh: the range of pictures stays where its gradient is not small
+
 
 class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: str) -> None:
@@ -45,6 +47,7 @@ class ResnetGenerator(nn.Module):
         norm: see `make_norm`.
         skips: add the maps of full and half resolution before the blocks to those after them, as a U-Net joins them
             (arXiv:1505.04597): fine detail need not pass through a quarter of the resolution.
+        residual: what the layers make is added to the source, so that an untrained generator hardly changes it.
     """
 
     stride = 4
@@ -56,9 +59,10 @@ class ResnetGenerator(nn.Module):
         upsample: str = "transpose",
         norm: str = "instance",
         skips: bool = False,
+        residual: bool = False,
     ) -> None:
         super().__init__()
-        self.skips = skips
+        self.skips, self.residual = skips, residual
         c = channels
         self.stem = _unit(ReflectConv(3, c, 7), norm)
         self.down = nn.Sequential(
@@ -68,16 +72,23 @@ class ResnetGenerator(nn.Module):
         self.blocks = nn.Sequential(*[ResidualBlock(4 * c, norm) for _ in range(blocks)])
         self.up = nn.Sequential(_up(4 * c, 2 * c, upsample, norm), _up(2 * c, c, upsample, norm))
         self.head = ReflectConv(c, 3, 7)
+        if residual:
+            self.head.std = 0.002  # so that what is added begins small
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> Tensor:
         if self.skips:
-            full = self.stem(x)
+            full = self.stem(picture)
             half = self.down[0](full)
             half = half + self.up[0](self.blocks(self.down[1](half)))
             x = full + self.up[1](half)
         else:
-            x = self.up(self.blocks(self.down(self.stem(x))))
-        return torch.tanh(self.head(x).float())
+            x = self.up(self.blocks(self.down(self.stem(picture))))
+        return self._shown(x, picture)
+
+    def _shown(self, x: Tensor, picture: Tensor) -> Tensor:
+        """From the last map to colours."""
+        made = self.head(x).float()
+        return torch.tanh(made + KEPT * picture.float() if self.residual else made)
 
     def stages(self) -> list[Stage]:
         """The same in stages: what lies between them is of a quarter of the resolution, and of half of it at last."""
@@ -94,20 +105,20 @@ class ResnetGenerator(nn.Module):
         ]
         for block in self.blocks:
             stages += cast(ResidualBlock, block).stages(4 * c)
-        shown = ["picture"] if self.skips else []
+        beside = ["picture"] if self.skips else []
         return [
             *stages,
-            Stage(["x", *shown], "half", 2 * c, 2, 8, self._decode, norms_in(self.up[0])),
-            Stage(["half", *shown], "translation", 3, 1, 8, self._finish, norms_in(self.up[1])),
+            Stage(["x", *beside], "half", 2 * c, 2, 8, self._decode, norms_in(self.up[0])),
+            Stage(["half", "picture"], "translation", 3, 1, 8, self._finish, norms_in(self.up[1])),
         ]
 
     def _decode(self, x: Tensor, picture: Tensor | None = None) -> Tensor:
         half: Tensor = self.up[0](x)
         return half if picture is None else self.down[0](self.stem(picture)) + half
 
-    def _finish(self, half: Tensor, picture: Tensor | None = None) -> Tensor:
+    def _finish(self, half: Tensor, picture: Tensor) -> Tensor:
         full = self.up[1](half)
-        return torch.tanh(self.head(full if picture is None else self.stem(picture) + full).float())
+        return self._shown(self.stem(picture) + full if self.skips else full, picture)
 
 
 def _unit(conv: nn.Module, norm: str) -> nn.Sequential:

@@ -21,8 +21,8 @@ class Detector(NamedTuple):
 TRANSLATIONS = {
     "inverted": Detector(
         lambda n: n["correlation"] < -0.2,
-        "dark and bright are exchanged from {source} to {target}: start again with another seed, or raise "
-        "loss.identity and loss.cycle",
+        "dark and bright are exchanged from {source} to {target}: start again with model.generator.residual=true, or "
+        "with another seed",
     ),
     "identity_collapse": Detector(
         lambda n: n["change"] < 0.03 and n.get("kid_random", 1) > 0.8,

@@ -42,7 +42,15 @@ def _parser() -> Parser:
         help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
         "auto, tiles only where memory would not do for the whole)",
     )
-    parser.add_argument(
+    _add_style(parser)
+    _add_files(parser)
+    add_video_options(parser)
+    return parser
+
+
+def _add_style(parser: Parser) -> None:
+    group = parser.add_argument_group("what is shown")
+    group.add_argument(
         "--scale",
         type=_number_or_word,
         default="native",
@@ -50,48 +58,50 @@ def _parser() -> Parser:
         help="the size at which strokes are made: as it is, that of training, or so many pixels on the short side; "
         "translations have the size of their source all the same (default: native)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--strength", type=float, default=1.0, metavar="S", help="0 to 1: how much of the style (default: 1)"
     )
-    parser.add_argument("--keep-colour", action="store_true", help="the colours of the source, the rest translated")
-    parser.add_argument("--compare", action="store_true", help="write source and translation side by side")
-    parser.add_argument(
+    group.add_argument("--keep-colour", action="store_true", help="the colours of the source, the rest translated")
+    group.add_argument("--compare", action="store_true", help="write source and translation side by side")
+    group.add_argument(
         "--both",
         action="store_true",
         help="translate back, too: into NAME_back, or with --compare beside the others",
     )
-    parser.add_argument(
+
+
+def _add_files(parser: Parser) -> None:
+    group = parser.add_argument_group("files")
+    group.add_argument(
         "--format", metavar="SUFFIX", help="such as png for pictures, or mkv for clips; default: that of each input"
     )
-    parser.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
-    parser.add_argument(
+    group.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
+    group.add_argument(
         "--quality", type=int, default=95, metavar="Q", help="1 to 100, of formats that lose something (default: 95)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-megapixels", type=int, default=179, metavar="N", help="refuse larger pictures (default: 179)"
     )
-    parser.add_argument(
+    group.add_argument(
         "--no-provenance",
         dest="provenance",
         action="store_false",
         help="do not write into translations that, and by which model, they were generated",
     )
-    existing = parser.add_mutually_exclusive_group()
+    existing = group.add_mutually_exclusive_group()
     existing.add_argument(
         "--overwrite", action="store_true", help="write over translations that exist; inputs are always safe"
     )
     existing.add_argument(
         "--skip-existing", action="store_true", help="go on with a job that was interrupted: leave out what is there"
     )
-    parser.add_argument(
+    group.add_argument(
         "--shard",
         type=_shard,
         default=_shard_of_torchrun(),
         metavar="I/N",
         help="do part I of N, so that N processes or machines share the work (default: that of torchrun, else 1/1)",
     )
-    add_video_options(parser)
-    return parser
 
 
 def _main(argv: list[str] | None) -> int:

@@ -27,13 +27,31 @@ def test_default_networks_have_the_size_of_the_paper() -> None:
 
 @pytest.mark.parametrize("name", GENERATORS)
 @pytest.mark.parametrize("upsample", ["transpose", "resize", "bilinear"])
-@pytest.mark.parametrize(("norm", "skips"), [("instance", False), ("group", True), ("none", False)])
-def test_generators_keep_size_and_range(name: str, upsample: str, norm: str, skips: bool) -> None:
-    net = GENERATORS[name](channels=8, blocks=1, upsample=upsample, norm=norm, skips=skips)
+@pytest.mark.parametrize(
+    "options", [{"norm": "instance"}, {"norm": "group", "skips": True}, {"norm": "none"}, {"residual": True}]
+)
+def test_generators_keep_size_and_range(name: str, upsample: str, options: dict[str, Any]) -> None:
+    net = GENERATORS[name](channels=8, blocks=1, upsample=upsample, **options)
     out = net(torch.rand(2, 3, 3 * net.stride + net.stride * 6, 8 * net.stride) * 2 - 1)
     assert out.shape == (2, 3, 9 * net.stride, 8 * net.stride)
     assert out.abs().max() <= 1
     assert out.dtype == torch.float32
+
+
+@pytest.mark.parametrize("skips", [False, True])
+def test_a_residual_generator_begins_near_its_source(skips: bool) -> None:
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    alike = {}
+    for residual in (False, True):
+        torch.manual_seed(0)
+        net = GENERATORS["resnet"](
+            channels=8, blocks=1, upsample="bilinear", norm="group", skips=skips, residual=residual
+        )
+        init_weights(net)
+        with torch.no_grad():
+            alike[residual] = float(torch.corrcoef(torch.stack([net(picture).flatten(), picture.flatten()]))[0, 1])
+    assert alike[True] > 0.97
+    assert abs(alike[False]) < 0.5
 
 
 def test_skips_lead_detail_past_the_blocks() -> None:

@@ -2,6 +2,9 @@
 
 import io
 import os
+import resource
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -255,6 +258,18 @@ def test_a_bomb_is_refused_with_the_option_that_allows_it_to_translate_and_witho
         Source(tmp_path / "a.png")
     with pytest.raises(ImageError, match=r"a.png: refused: more than 179 megapixels$"):
         read_image(tmp_path / "a.png")
+
+
+def test_a_text_that_would_unpack_to_hundreds_of_megabytes_is_refused(tmp_path: Path) -> None:
+    packed = b"Comment\0\0" + zlib.compress(bytes(300 * 2**20), 9)
+    chunk = struct.pack(">I", len(packed)) + b"zTXt" + packed + struct.pack(">I", zlib.crc32(b"zTXt" + packed))
+    Image.fromarray(smooth()).save(tmp_path / "a.png")
+    png = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ImageError, match=r"a.png: cannot be decoded: Decompressed data too large"):
+        Source(tmp_path / "a.png")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024, "KiB"
 
 
 def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
