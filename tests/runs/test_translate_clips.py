@@ -70,7 +70,7 @@ def test_a_clip_is_translated_back_and_seen_side_by_side(run_dir: Path, tmp_path
     made, back, row = (read_clip(tmp_path / name)[0] for name in ("out/a.mp4", "out/a_back.mp4", "side/a.mp4"))
     shown = np.split(np.concatenate([row, np.zeros_like(row[:, :, :2])], 2), 3, axis=2)
     for expected, part in zip((read_clip(clip)[0], made, back), shown, strict=True):
-        assert difference(expected, part[:, :, :48]) < 5
+        assert difference(expected, part[:, :, :48]) < 10
 
 
 def test_a_killed_translation_goes_on_and_ends_with_the_same_file(run_dir: Path, tmp_path: Path) -> None:
