@@ -190,13 +190,13 @@ def interrupting(after: int) -> Any:
     return translate
 
 
-@pytest.mark.parametrize("options", [{}, {"fps": Fraction(30)}, {"start": Fraction(1)}, {"smooth": 0.5}])
+@pytest.mark.parametrize("options", [{}, {"fps": Fraction(30)}, {"start": Fraction(1, 5)}, {"smooth": 0.5}])
 def test_an_interrupted_translation_goes_on_and_ends_the_same(
     options: dict[str, Any], translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write_clip(tmp_path / "a.mp4", drawn(150), sound=True, gop_size=10)
+    source = write_clip(tmp_path / "a.mp4", drawn(110), sound=True, gop_size=10)
     with pytest.raises(KeyboardInterrupt):
-        translated(translator, source, interrupting(110), **options)
+        translated(translator, source, interrupting(100), **options)
     assert "the same command goes on from there" in capsys.readouterr().err
     [folder] = (tmp_path / "out").iterdir()
     assert folder.name.startswith(".a.mp4.partial-")
