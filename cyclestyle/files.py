@@ -39,12 +39,27 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         if isinstance(error, OSError):
             error.filename = str(path)  # the user knows no other name
         raise
+    _to_disk(path.parent)
+
+
+def put_in_place(made: Path, target: Path) -> None:
+    """Let a finished file take the place of another on the same disk, when all of it is on disk."""
+    handle = os.open(made, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    os.replace(made, target)
+    _to_disk(target.parent)
+
+
+def _to_disk(folder: Path) -> None:
     with suppress(OSError):  # some network file systems cannot; the file is in place all the same
-        folder = os.open(path.parent, os.O_RDONLY)
+        handle = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(handle)
         finally:
-            os.close(folder)
+            os.close(handle)
 
 
 def sha256(path: Path) -> str:

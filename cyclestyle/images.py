@@ -51,15 +51,18 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED) | HEIC
 
 
-def find_images(folder: Path) -> list[Path]:
+def find_images(folder: Path, others: frozenset[str] = frozenset()) -> list[Path]:
     """All pictures below a folder, by suffix, sorted by their relative path.
 
     Hidden files and folders are passed over; links are followed, each folder once.
 
+    Args:
+        others: further suffixes that are looked for.
+
     Raises:
         OSError: a folder cannot be listed.
     """
-    suffixes = readable_suffixes()
+    suffixes = readable_suffixes() | others
     found: list[Path] = []
     seen: set[Path] = set()
 

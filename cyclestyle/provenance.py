@@ -4,9 +4,12 @@
 another.
 """
 
+import mmap
+import os
 import re
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import quoteattr
@@ -21,6 +24,7 @@ XMP = "http://ns.adobe.com/xap/1.0/"
 OURS = "urn:cyclestyle:1"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
+END = 2**16  # bytes
 
 
 class Provenance(NamedTuple):
@@ -56,7 +60,7 @@ def read_provenance(path: Path) -> Provenance | None:
     Raises:
         OSError: the file cannot be read.
     """
-    for packet in PACKET.findall(path.read_bytes()):
+    for packet in _packets(path):
         try:
             [about] = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
         except (ET.ParseError, ValueError):
@@ -67,6 +71,17 @@ def read_provenance(path: Path) -> Provenance | None:
         if about.get(f"{{{IPTC}}}DigitalSourceType") == GENERATED and all(told):
             return Provenance(*(str(text) for text in told))
     return None
+
+
+def _packets(path: Path) -> Iterator[bytes]:
+    """XMP packets of a file, which may be larger than the memory; first those at its end, where MP4 has them."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                for start in (max(0, size - END), 0):
+                    for found in PACKET.finditer(data, start):
+                        yield found[0]
 
 
 def main(argv: list[str] | None = None) -> int:

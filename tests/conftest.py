@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from cyclestyle.checkpoint import save_checkpoint
+from cyclestyle.config import check_config
 from cyclestyle.data.synthetic import write_set
+from cyclestyle.training.state import TrainState
 
 torch.set_num_threads(1)  # the networks of tests are too small to share
 os.environ["OMP_NUM_THREADS"] = "1"  # in the commands that tests start, too
@@ -34,6 +37,16 @@ def tiny(drawn: Path) -> dict[str, Any]:
         "train": {"max_steps": 8, "save_every_steps": 3, "precision": "fp32", "pool_size": 3, "ema": 0.9},
         "report": {"log_every_steps": 2, "sample_every_steps": 4, "sample_count": 2},
     }
+
+
+@pytest.fixture(scope="session")
+def run_dir(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of that configuration, before its first step."""
+    folder = tmp_path_factory.mktemp("run")
+    config = check_config(tiny)
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    save_checkpoint(folder / "checkpoints", config, state.state_dict(), keep_last=1)
+    return folder
 
 
 @pytest.fixture(scope="session")

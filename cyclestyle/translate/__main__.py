@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cyclestyle.commands import Parser, run_command
 from cyclestyle.errors import UserError, choices
+from cyclestyle.translate.video_options import VIDEO_SUFFIXES, add_video_options, is_video, video_options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -16,10 +17,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        "translate", "python -m cyclestyle.translate", description="Translate pictures with a trained model."
+        "translate", "python -m cyclestyle.translate", description="Translate pictures and clips with a trained model."
     )
     parser.add_argument("model", type=Path, metavar="MODEL", help="run folder, checkpoint (.pt) or .safetensors file")
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="pictures, folders (with all below them) or globs")
+    parser.add_argument(
+        "inputs", nargs="+", metavar="INPUT", help="pictures, clips, folders (with all below them) or globs"
+    )
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the translations")
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--direction", choices=("AtoB", "BtoA"), help="default: AtoB")
@@ -41,6 +44,7 @@ def _parser() -> Parser:
     )
     _add_style(parser)
     _add_files(parser)
+    add_video_options(parser)
     return parser
 
 
@@ -68,7 +72,9 @@ def _add_style(parser: Parser) -> None:
 
 def _add_files(parser: Parser) -> None:
     group = parser.add_argument_group("files")
-    group.add_argument("--format", metavar="SUFFIX", help="such as png; default: that of each input")
+    group.add_argument(
+        "--format", metavar="SUFFIX", help="such as png for pictures, or mkv for clips; default: that of each input"
+    )
     group.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
     group.add_argument(
         "--quality", type=int, default=95, metavar="Q", help="1 to 100, of formats that lose something (default: 95)"
@@ -108,6 +114,7 @@ def _main(argv: list[str] | None) -> int:
             parser.error(f"--{name.replace('_', '-')} must be {limits}, not {value}")
     if os.sep in args.suffix:
         parser.error(f"--suffix must not hold {os.sep}: {args.suffix}")
+    video = video_options(parser, args)
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
@@ -117,11 +124,13 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.translate.sources import find_jobs, make_folders
     from cyclestyle.translate.style import Style
     from cyclestyle.translate.translator import Translator
+    from cyclestyle.translate.video import check_videos
     from cyclestyle.translate.writing import suffixes
 
-    if args.format is not None and f".{args.format.lower()}" not in suffixes():
+    known = suffixes() | VIDEO_SUFFIXES
+    if args.format is not None and f".{args.format.lower()}" not in known:
         raise UserError(
-            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in suffixes()))}"
+            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in known))}"
         )
     style = Style(args.scale, args.strength, args.keep_colour)
     translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile, style)
@@ -132,16 +141,21 @@ def _main(argv: list[str] | None) -> int:
     if not jobs:
         print(f"nothing is left to do for part {args.shard[0]} of {args.shard[1]}")
         return 0
+    check_videos(jobs, video)
     translator.scratch = jobs[0].target.parent
+    clips = sum(is_video(job.source) for job in jobs)
+    counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
+    found = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
-        f"({translator.direction}), {len(jobs)} picture{'s' * (len(jobs) != 1)}, on {translator.device.type}"
+        f"({translator.direction}), {found}, on {translator.device.type}"
     )
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
     back = translator.reversed() if args.both else None
-    settings = Settings(args.batch_size, args.max_megapixels * 1_000_000, args.quality, origin, args.compare, back)
+    most = args.max_megapixels * 1_000_000
+    settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video)
     failures = translate_files(translator, jobs, settings)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0

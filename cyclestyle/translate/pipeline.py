@@ -4,7 +4,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -17,6 +18,8 @@ from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
+from cyclestyle.translate.video import translate_video
+from cyclestyle.translate.video_options import VideoOptions, is_video
 from cyclestyle.translate.writing import holds_frames, write_frames
 
 Item = TypeVar("Item")
@@ -34,6 +37,7 @@ class Settings:
         provenance: written into every file; None: into none.
         compare: write source and translation side by side.
         back: takes translations back, for jobs that ask for it, or to be the third side by side.
+        video: how clips are translated.
     """
 
     batch_size: int
@@ -42,6 +46,7 @@ class Settings:
     provenance: Provenance | None
     compare: bool = False
     back: Translator | None = None
+    video: VideoOptions = field(default_factory=VideoOptions)
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,10 @@ class _Work:
         self._writing: deque[Future[str | None]] = deque()
         self.failed = 0
 
-    def load(self, job: Job) -> _Loaded | str:
-        """Open a file and decode it, if it has one frame; or a line that says what is wrong."""
+    def load(self, job: Job) -> _Loaded | Job | str:
+        """Open a file and decode it, if it has one frame; a clip as it is; or a line that says what is wrong."""
+        if is_video(job.source):
+            return job
         try:
             source = Source(job.source, self._settings.most)
             try:
@@ -93,10 +100,14 @@ class _Work:
         except UserError as error:
             return str(error)
 
-    def take(self, loaded: _Loaded | str) -> None:
+    def take(self, loaded: _Loaded | Job | str) -> None:
         """Translate what was loaded, now or together with what follows."""
         if isinstance(loaded, str):
             self._done(loaded)
+            return
+        if isinstance(loaded, Job):
+            self.finish()
+            self._translate_clip(loaded)
             return
         if self._group and (
             len(self._group) == self._settings.batch_size or self._kind(loaded) != self._kind(self._group[0])
@@ -152,6 +163,20 @@ class _Work:
         for frame in source.frames():
             yield self._translate([frame])[0][file]
 
+    def _translate_clip(self, job: Job) -> None:
+        """A clip: one pass for each of the files of its job."""
+        try:
+            for file, target in reversed(list(enumerate(job.files))):
+                told = translate_video(
+                    partial(self._translate_pixels, file), self._translator, job.source, target, self._settings
+                )
+            self._done(told)
+        except UserError as error:
+            self._done(str(error))
+
+    def _translate_pixels(self, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures])]
+
     def _translate(self, frames: Sequence[Frame]) -> list[list[Frame]]:
         """For each frame what its files show: the translation, and the way back if that goes into a file of its own."""
         sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
@@ -190,7 +215,7 @@ class _Work:
 
 def _side_by_side(pictures: Sequence[np.ndarray], alpha: np.ndarray | None) -> Frame:
     """Pictures of one size in a row, with gaps of white."""
-    gap = max(2, pictures[0].shape[1] // 100)
+    gap = max(2, pictures[0].shape[1] // 200 * 2)  # an even side stays even, as clips like it
     gaps = ((0, 0), (0, gap), (0, 0))
     white = np.iinfo(pictures[0].dtype).max
     row = np.concatenate([np.pad(p, gaps, constant_values=white) for p in pictures], 1)[:, :-gap]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from cyclestyle.errors import UserError
 from cyclestyle.images import find_images
+from cyclestyle.translate.video_options import VIDEO_SUFFIXES, is_video
 from cyclestyle.translate.writing import suffixes
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to translate.
+    """One picture or clip to translate.
 
     Attributes:
         target: where the translation goes.
@@ -41,12 +42,13 @@ def find_jobs(
     """Resolve files, folders (with all below them) and globs.
 
     A translation has the name of its source, relative to the folder or to the part of the glob before its first
-    wildcard, and the suffix too if that format can be written, else .png. With one input file, `out` may be a file.
+    wildcard, and the suffix too if that format can be written, else .png; clips keep theirs. With one input file, `out`
+    may be a file.
 
     Args:
         existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
             jobs; as every translation appears whole, so an interrupted job goes on.
-        kind: a suffix without its dot, such as png, that all translations get.
+        kind: a suffix without its dot that translations get: such as png those of pictures, such as mkv those of clips.
         ending: goes between name and suffix.
         shard: (i, n) takes part i of n, the same whatever is there already.
         back: translations are taken back, too, into a file NAME_back.
@@ -59,7 +61,11 @@ def find_jobs(
     for text in inputs:
         for source, name in _expand(text, out):
             found.setdefault(source, name)
-    is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and out.suffix.lower() in suffixes() and not out.is_dir()
+    suffix = out.suffix.lower()
+    is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and suffix in suffixes() | VIDEO_SUFFIXES
+    is_file = is_file and not out.is_dir()
+    if is_file and is_video(Path(inputs[0])) != is_video(out):
+        raise UserError(f"{inputs[0]}: pictures cannot become clips, nor clips pictures; choose another -o than {out}")
     if is_file and (kind or ending):
         raise UserError(f"-o {out}: names a file, so --format and --suffix have nothing to name; leave them out")
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
@@ -97,11 +103,11 @@ def make_folders(jobs: list[Job]) -> None:
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
-        pictures = find_images(path)
+        pictures = find_images(path, VIDEO_SUFFIXES)
         if path.resolve() in out.resolve().parents:  # earlier translations lie inside the input folder
             pictures = [p for p in pictures if out.resolve() not in p.resolve().parents]
         if not pictures:
-            raise UserError(f"{path}: this folder holds no pictures")
+            raise UserError(f"{path}: this folder holds no pictures and no clips")
         return [(p, p.relative_to(path)) for p in pictures]
     if path.exists():
         return [(path, Path(path.name))]
@@ -120,8 +126,9 @@ def _before_wildcard(path: Path) -> list[str]:
 
 
 def _named(name: Path, kind: str | None, ending: str) -> Path:
-    own = name.suffix if name.suffix.lower() in suffixes() else ".png"
-    return name.with_name(f"{name.stem}{ending}{f'.{kind}' if kind else own}")
+    own = name.suffix if name.suffix.lower() in suffixes() | VIDEO_SUFFIXES else ".png"
+    new = f".{kind}" if kind and (f".{kind.lower()}" in VIDEO_SUFFIXES) == is_video(name) else own
+    return name.with_name(f"{name.stem}{ending}{new}")
 
 
 def _identity(path: Path) -> tuple[int, int]:

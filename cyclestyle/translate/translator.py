@@ -44,6 +44,7 @@ class Translator:
 
     Attributes:
         source, target: what the two domains are called.
+        style: as given.
         scratch: folder for what tiles keep and memory does not hold; at first that for temporary files.
 
     Raises:
@@ -63,7 +64,7 @@ class Translator:
             raise UserError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
-        self.direction, self.model, self._style = direction, model, style
+        self.direction, self.model, self.style = direction, model, style
         self._short = style.short_side(model.config.data.load_size)
         self.device = pick_device(device)
         self.dtype, self._precision = pick_precision(precision, self.device), precision
@@ -114,9 +115,7 @@ class Translator:
     def reversed(self) -> "Translator":
         """One for the other direction, at the full strength and in its own colours."""
         direction = next(d for d in DIRECTIONS if d != self.direction)
-        back = Translator(
-            self.model, direction, self.device.type, self._precision, self._tile, Style(self._style.scale)
-        )
+        back = Translator(self.model, direction, self.device.type, self._precision, self._tile, Style(self.style.scale))
         back.scratch = self.scratch
         return back
 
@@ -128,7 +127,7 @@ class Translator:
         """Translate pictures, (H, W, 3) each, in one pass for each size and type that occurs."""
         seen = [_checked(p) if self._short is None else reduced(_checked(p), self._short) for p in pictures]
         parts = zip(pictures, seen, self._generated(seen), strict=True)
-        return [self._style.finish(whole, enlarged(made, small, whole)) for whole, small, made in parts]
+        return [self.style.finish(whole, enlarged(made, small, whole)) for whole, small, made in parts]
 
     def _generated(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         """What the generator makes of pictures."""

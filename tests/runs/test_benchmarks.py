@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from cyclestyle.config import check_config, load_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
+from tests.clip_files import drawn, write_clip
 from tests.helpers import merged
 
 ROOT = Path(__file__).parents[2]
@@ -96,3 +98,23 @@ def test_recipes_are_compared_on_the_same_pictures(tiny: dict[str, Any], tmp_pat
         assert again == own
         assert other[2] != own[2]
         assert float(other[2]) - float(own[2]) == pytest.approx(float(other[4].split()[0]), abs=2e-3)
+
+
+def test_flicker_is_told_from_steadiness(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import flicker
+
+    pictures = drawn(5, (96, 64))
+    noise = np.random.default_rng(0).integers(-20, 20, pictures.shape)
+    clips = [
+        write_clip(tmp_path / name, shown, pix_fmt="yuv444p")
+        for name, shown in (("a.mp4", pictures), ("b.mp4", np.uint8(pictures + noise)), ("c.mp4", 255 - pictures))
+    ]
+    monkeypatch.setattr("sys.argv", ["flicker.py", *map(str, clips)])
+    flicker.main()
+    head, _, source, noisy, steady = (line.split() for line in capsys.readouterr().out.splitlines())
+    assert head[:2] == ["5", "pictures,"]
+    assert float(noisy[1]) > 3 * float(steady[1])
+    assert float(steady[1]) == pytest.approx(float(source[1]), rel=0.3)
+    assert (noisy[3], len(source)) == ("1.00", 3)

@@ -3,30 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from cyclestyle.checkpoint import save_checkpoint
-from cyclestyle.config import check_config
 from cyclestyle.files import sha256
 from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import read_provenance
-from cyclestyle.training.state import TrainState
 from cyclestyle.translate.__main__ import main
 from cyclestyle.translate.reading import Source
-
-
-@pytest.fixture(scope="module")
-def run_dir(tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run")
-    config = check_config(tiny)
-    state = TrainState(config, torch.device("cpu"), torch.float32)
-    save_checkpoint(folder / "checkpoints", config, state.state_dict(), keep_last=1)
-    return folder
 
 
 @pytest.fixture

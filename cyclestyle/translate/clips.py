@@ -1,0 +1,272 @@
+"""Video files as they are: pictures upright in sRGB, each with its times."""
+
+from collections.abc import Generator
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from math import ceil, floor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cyclestyle.errors import UserError
+from cyclestyle.images import ImageError
+from cyclestyle.translate.video_options import VideoOptions
+
+if TYPE_CHECKING:
+    from av import VideoFrame
+    from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
+
+SAFE = 2  # seconds before the wanted picture that a search goes to, as those just behind a key frame may need others
+GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says
+UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of a clip.
+
+    Attributes:
+        pixels: uint8 (H, W, 3), sRGB.
+        times: when it is shown, in ticks of the result; several where the rate is raised.
+        end: the tick at which the next one follows.
+    """
+
+    pixels: np.ndarray
+    times: tuple[int, ...]
+    end: int
+
+
+def need_av() -> Any:
+    """PyAV.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import av
+    except ModuleNotFoundError:
+        raise UserError("clips need PyAV: pip install 'cyclestyle[video]'") from None
+    return av
+
+
+class Clip:
+    """A video file, to be read from any picture on.
+
+    Attributes:
+        size: width and height, before pictures are turned.
+        codec: what FFmpeg calls it.
+        tick: seconds that the times of shots count.
+        rate: pictures a second, of the result, on average.
+        duration: in seconds; None if the file does not say.
+        aspect: width of a pixel divided by its height, upright.
+        smooth: as in the options.
+        damage: what was wrong, once it has been read; None: nothing was.
+
+    Raises:
+        ImageError: the file is missing or no video, or holds no picture that can be read.
+    """
+
+    def __init__(self, path: Path, options: VideoOptions) -> None:
+        self.path, self._options = path, options
+        self.damage: str | None = None
+        with self.open() as container:
+            stream = _pictures(container)
+            self.size = stream.codec_context.width, stream.codec_context.height
+            self.codec: str = stream.codec_context.codec.canonical_name
+            self.smooth = options.smooth
+            self._origin = Fraction(container.start_time or 0, 1_000_000)
+            self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
+            rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+            self._usual = 1 / rate
+            self.rate = options.fps or rate
+            self.tick = 1 / options.fps if options.fps else stream.time_base or Fraction(1, 1000)
+            self._aspect = Fraction(stream.codec_context.sample_aspect_ratio or 1)
+        if self.duration is not None and options.start >= self.duration:
+            raise UserError(f"{path}: lasts {float(self.duration):.2f} s; --start must be before that")
+
+    @cached_property
+    def _first(self) -> tuple["VideoFrame", Fraction]:
+        """The first picture of the part, and its time."""
+        with closing(self._frames(self._origin + self._options.start)) as frames:
+            for frame, time, _ in frames:
+                return frame, time
+        if self._options.start:
+            raise UserError(f"{self.path}: has no picture after --start {float(self._options.start):g}")
+        raise ImageError(f"{self.path}: holds no picture that can be read")
+
+    @cached_property
+    def shift(self) -> Fraction:
+        """Time in the source, in seconds, that becomes 0; 0, too, if it is translated from its start."""
+        return self._first[1] if self._options.start else Fraction(0)
+
+    @cached_property
+    def stop(self) -> Fraction | None:
+        """Time in the source, in seconds, at which the part ends."""
+        return None if self._options.end is None else self._origin + self._options.end
+
+    @property
+    def aspect(self) -> Fraction:
+        matrix = _matrix(self._first[0])
+        return 1 / self._aspect if matrix is not None and _is_turned(matrix) else self._aspect
+
+    @property
+    def count(self) -> int | None:
+        """About how many shots there are."""
+        if self.duration is None:
+            return None
+        end = self.duration if self._options.end is None else min(self._options.end, self.duration)
+        return max(1, round((end - self._options.start) * min(self.rate, 1 / self._usual)))
+
+    def shots(self, after: int | None = None) -> Generator[Shot, None, None]:
+        """The shots in order, or those behind a tick; no more than two are decoded ahead.
+
+        Raises:
+            UserError: there is none.
+        """
+        from av.video.reformatter import VideoReformatter
+
+        size, reformatter = (self._first[0].width, self._first[0].height), VideoReformatter()
+        start = self._first[1] if after is None else self.shift + after * self.tick
+        self.damage = None
+        with closing(self._frames(start)) as frames:
+            for number, (frame, time, following) in enumerate(frames):
+                if self.stop is not None:
+                    if time >= self.stop:
+                        break
+                    following = min(following, self.stop)
+                first, end = (ceil((t - self.shift) / self.tick) for t in (time, following))
+                if after is None and number == 0:
+                    first = floor((time - self.shift) / self.tick)  # so that there is one, however low the rate
+                times = tuple(range(first, end)) if self._options.fps else (first,)
+                if times and (after is None or first > after):
+                    try:
+                        yield Shot(_upright(frame, size, reformatter), times, end)
+                    except need_av().FFmpegError as error:
+                        raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it is translated."""
+        return not self._options.start and self._options.end is None
+
+    def open(self) -> "InputContainer":
+        """The file, to be closed by the caller."""
+        av = need_av()
+        if not self.path.is_file():
+            raise ImageError(f"{self.path}: " + ("not a file" if self.path.exists() else "no such file"))
+        try:
+            container: InputContainer = av.open(str(self.path), metadata_errors="replace")
+        except (av.FFmpegError, ValueError) as error:
+            reason = error.strerror if isinstance(error, PermissionError) else "not a video, or a damaged one"
+            raise ImageError(f"{self.path}: {reason}") from None
+        try:
+            _pictures(container)
+        except ValueError:
+            container.close()
+            raise ImageError(f"{self.path}: holds no moving pictures that can be read") from None
+        return container
+
+    def _frames(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction, Fraction], None, None]:
+        """Frames from a time on, each with its time and that of the next one, in seconds."""
+        last = None
+        for frame, time in self._timed(start):
+            if last is not None and time > last[1]:  # a broken file may repeat a time
+                if last[1] >= start:
+                    yield *last, time
+                last = frame, time
+            last = last or (frame, time)
+        if last is not None and last[1] >= start:
+            frame, time = last
+            yield frame, time, time + ((frame.duration or 0) * (frame.time_base or 0) or self._usual)
+
+    def _timed(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction], None, None]:
+        """Frames from a key frame before a time on, or from the first one."""
+        if start - SAFE > self._origin:
+            found = False
+            with closing(self._decoded(start - SAFE)) as frames:
+                for frame, time in frames:
+                    if not found and time > start:
+                        break  # the search went too far
+                    found = True
+                    yield frame, time
+            if found:
+                return
+        yield from self._decoded(None)
+
+    def _decoded(self, place: Fraction | None) -> Generator[tuple["VideoFrame", Fraction], None, None]:
+        av = need_av()
+        with self.open() as container:
+            stream = _pictures(container)
+            stream.thread_type = "AUTO"
+            base = stream.time_base or Fraction(1, 1000)
+            if place is not None:
+                with suppress(av.FFmpegError):
+                    container.seek(int(place / base), stream=stream)
+            time, reached, begun = self._origin, self._origin, place is None
+            try:
+                for packet in container.demux():
+                    if packet.pts is not None:
+                        reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
+                    if packet.stream.index != stream.index:
+                        continue
+                    try:
+                        frames = stream.decode(packet)
+                    except av.FFmpegError:
+                        if begun:  # just behind a place that was searched, pictures may lack others
+                            self.damage = f"damaged at {float(time - self._origin):.2f} s"
+                        continue
+                    for frame in frames:
+                        begun = True
+                        time = time + self._usual if frame.pts is None else frame.pts * base
+                        yield frame, time
+            except av.FFmpegError:
+                self.damage = f"damaged after {float(time - self._origin):.2f} s"
+            if self.duration is not None and reached < self._origin + self.duration - GAP:
+                self.damage = f"cut off after {float(time - self._origin):.2f} of {float(self.duration):.2f} s"
+
+
+def _pictures(container: "InputContainer") -> "VideoStream":
+    """The first stream of moving pictures that can be decoded; covers are none."""
+    for stream in container.streams.video:
+        if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
+            return stream
+    raise ValueError
+
+
+def _matrix(frame: "VideoFrame") -> np.ndarray | None:
+    """How a frame is to be shown: (2, 2), from a place (x, y) before to one after."""
+    given: Any = frame.side_data.get("DISPLAYMATRIX")
+    return None if given is None else np.frombuffer(bytes(given), np.int32).reshape(3, 3)[:2, :2].T
+
+
+def _is_turned(matrix: np.ndarray) -> bool:
+    return bool(abs(int(matrix[0, 0])) < abs(int(matrix[0, 1])))
+
+
+def _upright(frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter") -> np.ndarray:
+    """uint8 (H, W, 3) in sRGB, turned as the file says; `size` is that of the first frame before it is turned.
+
+    The reformatter keeps what it has computed, which takes seconds for a high dynamic range.
+    """
+    from av.video.reformatter import Colorspace, Interpolation
+
+    wanted: dict[str, Any] = {}
+    if frame.colorspace == UNSPECIFIED:  # players take small ones for television of the old kind
+        small = frame.width < 1280 and frame.height <= 576
+        wanted["src_colorspace"] = Colorspace.ITU601 if small else Colorspace.ITU709
+    if frame.color_trc in HDR or frame.color_primaries == WIDE_GAMUT:
+        wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
+    careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+    rgb = reformatter.reformat(frame, *size, "rgb24", interpolation=careful, **wanted)
+    pixels = rgb.to_ndarray()
+    matrix = _matrix(frame)
+    if matrix is None:
+        return pixels
+    if _is_turned(matrix):
+        pixels, matrix = pixels.swapaxes(0, 1), matrix[:, ::-1]
+    return np.ascontiguousarray(pixels[:: -1 if matrix[1, 1] < 0 else 1, :: -1 if matrix[0, 0] < 0 else 1])

@@ -1,0 +1,243 @@
+"""Translated parts of a clip: each encoded for itself, and joined with the sound of the source."""
+
+import heapq
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cyclestyle.errors import UserError
+from cyclestyle.files import atomic_write
+from cyclestyle.provenance import GENERATED
+from cyclestyle.translate.clips import BT709, Clip, Shot, need_av
+from cyclestyle.translate.video_options import CONTAINERS, Codec, Container
+
+if TYPE_CHECKING:
+    from av import Packet
+    from av.container import InputContainer, OutputContainer
+    from av.stream import Stream
+    from av.video.stream import VideoStream
+
+LENGTH = 48  # shots of a part
+OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp"}
+XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, 1.1.4
+
+
+class Part(NamedTuple):
+    """A part on disk; times are in ticks of the clip.
+
+    Attributes:
+        first, last: when its first and its last picture are shown.
+        end: when the next part begins.
+    """
+
+    path: Path
+    first: int
+    last: int
+    end: int
+
+
+def find_parts(folder: Path) -> list[Part]:
+    """The parts in a folder, in order."""
+    parts = [Part(path, *map(int, path.stem.split("_")[1:])) for path in folder.glob("part_*.mp4")]
+    return sorted(parts, key=lambda part: part.first)
+
+
+def last_pictures(folder: Path, parts: list[Part]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Source and translation that the last part ends with, uint8 (H, W, 3) each; None if there is no part."""
+    if not parts:
+        return None
+    with np.load(folder / f"last_{parts[-1].last}.npz") as last:
+        return last["arr_0"], last["arr_1"]
+
+
+class PartWriter:
+    """Encodes shots into parts of LENGTH each.
+
+    Args:
+        folder: for the parts.
+        clip: gives times and the shape of a pixel.
+    """
+
+    def __init__(self, folder: Path, clip: Clip, codec: Codec, crf: int) -> None:
+        self._folder, self._clip, self._codec, self._crf = folder, clip, codec, crf
+        self._shots: list[Shot] = []
+
+    def add(self, shots: list[Shot], pictures: list[np.ndarray]) -> None:
+        """Encode translated pictures, uint8 (H, W, 3), of shots that follow those before.
+
+        Raises:
+            OSError: a part cannot be written.
+        """
+        for shot, picture in zip(shots, pictures, strict=True):
+            if not self._shots:
+                self._begin(*picture.shape[:2])
+            for tick in shot.times:
+                self._encode(picture, tick - (self._shots[0] if self._shots else shot).times[0])
+            self._shots.append(shot)
+            self._last = shot.pixels, picture
+            if len(self._shots) == LENGTH:
+                self.finish()
+
+    def finish(self) -> None:
+        """Write the part that was begun, if one was."""
+        if not self._shots:
+            return
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        first, last, end = self._shots[0].times[0], self._shots[-1].times[-1], self._shots[-1].end
+        if self._clip.smooth:
+            with atomic_write(self._folder / f"last_{last}.npz") as file:
+                np.savez(file, *self._last)
+        with atomic_write(self._folder / f"part_{first}_{last}_{end}.mp4") as file:
+            file.write(self._encoded.getbuffer())
+        for old in self._folder.glob("last_*.npz"):
+            if old.name != f"last_{last}.npz":
+                old.unlink()
+        self._shots = []
+
+    def _begin(self, height: int, width: int) -> None:
+        av = need_av()
+        os.environ.setdefault("SVT_LOG", "1")  # errors alone
+        self._encoded = io.BytesIO()
+        self._container: OutputContainer = av.open(self._encoded, "w", format="mp4")
+        options = self._codec.options | {"crf": str(self._crf)}
+        self._stream: VideoStream = self._container.add_stream(
+            self._codec.encoder, self._clip.rate.limit_denominator(1 << 16), options
+        )
+        context: Any = self._stream.codec_context
+        context.width, context.height = width, height
+        context.pix_fmt = self._codec.odd if width % 2 or height % 2 else "yuv420p"
+        context.time_base, context.bit_rate = self._clip.tick, 0
+        context.sample_aspect_ratio = self._clip.aspect
+        context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly
+        context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
+
+    def _encode(self, picture: np.ndarray, tick: int) -> None:
+        from av import VideoFrame
+        from av.video.reformatter import ColorRange, Colorspace, Interpolation
+
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(
+            format=self._stream.codec_context.pix_fmt,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
+        )
+        frame.pts, frame.time_base = tick, self._clip.tick
+        self._container.mux(self._stream.encode(frame))
+
+
+def check_sound(clip: Clip, suffix: str) -> None:
+    """Whether a container holds the sound of a clip.
+
+    Raises:
+        UserError: it does not; which would.
+    """
+    with clip.open() as source:
+        for stream in source.streams.audio:
+            if not _holds(suffix, stream):
+                holding = " or ".join(name[1:] for name in CONTAINERS if _holds(name, stream))
+                raise UserError(
+                    f"{clip.path}: {suffix} does not hold its sound ({stream.codec_context.name}); "
+                    + (f"choose --format {holding}" if holding else "convert that first")
+                )
+
+
+def _holds(suffix: str, stream: Any) -> bool:
+    av = need_av()
+    try:
+        with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix].format) as out:
+            out.add_stream_from_template(stream, opaque=True)
+            out.start_encoding()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True
+
+
+def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, xmp: bytes) -> None:
+    """Write parts one after another, with the sound and the subtitles of the clip, none of it encoded again.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    av = need_av()
+    with (
+        clip.open() as source,
+        av.open(str(parts[0].path)) as first,
+        av.open(str(path), "w", format=container.format, container_options=container.options) as out,
+    ):
+        tags = {name: text for name, text in source.metadata.items() if name.lower() not in OF_THE_FILE}
+        if xmp and container.format in ("matroska", "webm"):
+            tags |= {"XMP": xmp.decode(), "DIGITAL_SOURCE_TYPE": GENERATED}
+        out.metadata.update(tags)
+        video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        if container.format in ("mp4", "mov") and video.codec_context.name == "hevc":
+            video.codec_context.codec_tag = "hvc1"  # the only one that Apple plays
+        video.codec_context.framerate = clip.rate.limit_denominator(1 << 16)
+        carried: dict[int, Stream] = {}
+        for stream in _others(source, path.suffix.lower()):
+            carried[stream.index] = out.add_stream_from_template(stream, opaque=True)
+            carried[stream.index].metadata.update(stream.metadata)
+        if clip.is_whole:
+            out.set_chapters(source.chapters())
+        out.start_encoding()
+        packets = heapq.merge(_pictures(parts, clip.tick, video), _passed_through(clip, source, carried), key=_when)
+        for packet in packets:
+            out.mux_one(packet)
+    if xmp and container.format in ("mp4", "mov"):
+        with path.open("ab") as file:
+            file.write(struct.pack(">I", 4 + len(XMP_BOX) + len(xmp)) + XMP_BOX + xmp)
+
+
+def _others(source: "InputContainer", suffix: str) -> list[Any]:
+    """Streams that are passed through: all sound, and the subtitles that the container holds."""
+    return [*source.streams.audio, *(s for s in source.streams.subtitles if s.codec_context and _holds(suffix, s))]
+
+
+def _when(packet: "Packet[Any]") -> Fraction:
+    time = packet.dts if packet.dts is not None else packet.pts
+    return (time or 0) * packet.time_base
+
+
+def _pictures(parts: list[Part], tick: Fraction, video: "VideoStream") -> Iterator["Packet[Any]"]:
+    """The packets of all parts, at their times in the clip."""
+    av = need_av()
+    for part in parts:
+        with av.open(str(part.path), options={"ignore_editlist": "1"}) as container:  # or times would be rounded
+            stream = container.streams.video[0]
+            packets = [packet for packet in container.demux(stream) if packet.size]
+        unit = tick / stream.time_base
+        times = [packet.pts for packet in packets]
+        shift = int(part.first * unit) - times[0]
+        following = [*times[1:], int(part.end * unit) - shift]
+        for packet, time, end in zip(packets, times, following, strict=True):
+            packet.pts = packet.dts = time + shift
+            packet.duration = end - time
+            packet.stream = video
+            yield packet
+
+
+def _passed_through(clip: Clip, source: "InputContainer", carried: dict[int, "Stream"]) -> Iterator["Packet[Any]"]:
+    """Packets of the clip's other streams that belong to the part, as far as they can be read."""
+    av = need_av()
+    if not carried:
+        return
+    with suppress(av.FFmpegError):
+        for packet in source.demux([source.streams[index] for index in carried]):
+            if packet.pts is None or not packet.size:
+                continue
+            time = packet.pts * packet.time_base
+            if (clip.shift and time < clip.shift) or (clip.stop is not None and time >= clip.stop):
+                continue
+            shift = round(clip.shift / packet.time_base)
+            packet.pts -= shift
+            if packet.dts is not None:
+                packet.dts -= shift
+            packet.stream = carried[packet.stream_index]
+            yield packet

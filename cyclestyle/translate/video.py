@@ -1,0 +1,220 @@
+"""Clips: frames are read, translated and encoded at once, part by part, so that an interrupted translation goes on.
+
+Parts lie in a hidden folder beside the target, whose name tells what they are made of and how. When all are there, they
+are joined with the sound of the source into a file that takes the target's place as a whole.
+"""
+
+import fcntl
+import glob
+import hashlib
+import math
+import os
+import shutil
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from tqdm import tqdm
+
+from cyclestyle.commands import printable
+from cyclestyle.errors import UserError
+from cyclestyle.files import put_in_place, remove_leftovers, sha256
+from cyclestyle.images import ImageError
+from cyclestyle.translate.clips import Clip, Shot, need_av
+from cyclestyle.translate.flicker import Smoother
+from cyclestyle.translate.parts import LENGTH, PartWriter, check_sound, find_parts, join_parts, last_pictures
+from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
+
+if TYPE_CHECKING:
+    from cyclestyle.translate.pipeline import Settings
+    from cyclestyle.translate.sources import Job
+    from cyclestyle.translate.translator import Translator
+
+Translate: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+WAITING = 2  # batches that are read ahead, and that wait to be written
+GOES_ON = "what is translated is kept, and the same command goes on from there"
+
+
+def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> None:
+    """What can be told of clips before anything is translated. Those that cannot be read are left to their turn.
+
+    Raises:
+        UserError: PyAV is not installed, or a clip cannot be translated as the options say.
+    """
+    for job in jobs:
+        if is_video(job.source):
+            need_av()
+            with suppress(ImageError):
+                clip = Clip(job.source, options)
+                _codec(clip, job.target, options)
+                check_sound(clip, job.target.suffix.lower())
+
+
+def translate_video(
+    translate: Translate, translator: "Translator", source: Path, target: Path, settings: "Settings"
+) -> str | None:
+    """Translate a clip, or go on where a translation of it was interrupted.
+
+    Args:
+        translate: pictures of one size, uint8 (H, W, 3), to the same.
+        translator: what does it, to tell whether an earlier translation was the same.
+
+    Returns:
+        what was wrong with the clip, although what could be read of it is translated; None: nothing.
+
+    Raises:
+        UserError: nothing can be read, or the translation cannot be written.
+    """
+    clip = Clip(source, settings.video)
+    if math.prod(clip.size) > settings.most:
+        raise UserError(
+            f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
+            "--max-megapixels allows more"
+        )
+    key = _key(source, translator, settings)
+    folder = target.with_name(f".{target.name}.partial-{key}")
+    try:
+        with _held(folder):
+            remove_leftovers(folder)
+            _translate_parts(translate, clip, folder, target, settings)
+            _join(clip, folder, target, settings)
+    except (OSError, need_av().FFmpegError) as error:
+        raise UserError(f"{target}: cannot be written: {error.strerror or error}; {GOES_ON}") from None
+    except KeyboardInterrupt:
+        print(printable(f"{target}: {GOES_ON}"), file=sys.stderr)
+        raise
+    for parts in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        with suppress(OSError, UserError), _held(parts):
+            shutil.rmtree(parts)
+    return f"{source}: {clip.damage}; what can be read is in {target}" if clip.damage else None
+
+
+def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
+    joined = folder / f".tmp-joined{target.suffix}"
+    try:
+        xmp = settings.provenance.packet() if settings.provenance else b""
+        join_parts(clip, find_parts(folder), joined, CONTAINERS[target.suffix.lower()], xmp)
+        put_in_place(joined, target)
+    finally:
+        joined.unlink(missing_ok=True)
+
+
+def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
+    """Translate what is not in the folder yet; reading, the networks and encoding go on at once."""
+    codec = _codec(clip, target, settings.video)
+    parts = find_parts(folder)
+    writer = PartWriter(folder, clip, codec, codec.crf if settings.video.crf is None else settings.video.crf)
+    smoother = Smoother(clip.smooth, last_pictures(folder, parts)) if clip.smooth else None
+    shots = clip.shots(parts[-1].last if parts else None)
+    batches = _batches(shots, settings.batch_size)
+    writing: deque[Future[None]] = deque()
+    with (
+        closing(shots),
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as encoder,
+        tqdm(
+            total=clip.count, initial=LENGTH * len(parts), desc=clip.path.name, unit="frame", disable=None, leave=False
+        ) as bar,
+    ):
+        reading = deque(reader.submit(next, batches, None) for _ in range(WAITING))
+        while batch := reading.popleft().result():
+            reading.append(reader.submit(next, batches, None))
+            try:
+                made = translate([shot.pixels for shot in batch])
+            except UserError as error:
+                raise UserError(f"{clip.path}: {error}") from None
+            if smoother:
+                made = [smoother(shot.pixels, picture) for shot, picture in zip(batch, made, strict=True)]
+            writing.append(encoder.submit(writer.add, batch, made))
+            if len(writing) > WAITING:
+                writing.popleft().result()
+            bar.update(len(batch))
+        for future in writing:
+            future.result()
+        writer.finish()
+
+
+def _batches(shots: Iterator[Shot], size: int) -> Iterator[list[Shot]]:
+    """So many shots at a time, none in two parts; a translation that goes on has those of one that ran through."""
+    while True:
+        left = LENGTH
+        while left:
+            batch = list(islice(shots, min(size, left)))
+            if not batch:
+                return
+            yield batch
+            left -= len(batch)
+
+
+def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
+    """The encoder: as wanted, or that of the source, or what its container usually holds.
+
+    Raises:
+        UserError: the container does not hold it, or it cannot be had for this size or with this build of FFmpeg.
+    """
+    suffix = target.suffix.lower()
+    held = CONTAINERS[suffix].codecs
+    usable = [name for name in held if min(clip.size) >= CODECS[name].least]
+    own = FFMPEG_NAMES.get(clip.codec, "")
+    name = options.codec or (own if own in usable else usable[0])
+    if name not in held:
+        raise UserError(
+            f"{clip.path}: {suffix} does not hold {name}; choose --codec {' or '.join(held)}, or --format mkv"
+        )
+    codec = CODECS[name]
+    if name not in usable:
+        raise UserError(
+            f"{clip.path}: {name} takes no pictures of less than {codec.least} pixels; choose --codec {usable[0]}"
+        )
+    try:
+        need_av().Codec(codec.encoder, "w")
+    except ValueError:
+        raise UserError(
+            f"--codec {name}: this PyAV comes without {codec.encoder}; choose another, or pip install av"
+        ) from None
+    return codec
+
+
+def _key(source: Path, translator: "Translator", settings: "Settings") -> str:
+    """Tells a source, a model and settings from others; what only differs in rounding is the same."""
+    status = source.stat()
+    told = (
+        (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
+        (sha256(translator.model.path), translator.direction, str(translator.dtype), translator.style),
+        (settings.provenance, sorted(need_av().library_versions.items())),
+    )
+    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """A folder for this process alone, as long as the block or the process lasts; it is removed if it stays empty.
+
+    Raises:
+        UserError: another process holds it.
+        OSError: it cannot be made.
+    """
+    folder.mkdir(exist_ok=True)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(handle).st_nlink == 0:
+                raise BlockingIOError("the process that held it has just removed it")
+        except BlockingIOError:
+            raise UserError(f"{folder}: another process is at work there; wait for it, or end it") from None
+        except OSError:  # some network file systems cannot
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                folder.rmdir()
+    finally:
+        os.close(handle)

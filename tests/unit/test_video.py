@@ -1,0 +1,377 @@
+"""Clips: what is kept of them, what is refused, and that an interrupted translation goes on."""
+
+import errno
+import sys
+import tracemalloc
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, BinaryIO
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from cyclestyle.errors import UserError
+from cyclestyle.images import ImageError
+from cyclestyle.provenance import Provenance, read_provenance
+from cyclestyle.translate import parts
+from cyclestyle.translate.clips import Clip
+from cyclestyle.translate.flicker import Smoother
+from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.sources import Job
+from cyclestyle.translate.style import WHOLE
+from cyclestyle.translate.video import check_videos, translate_video
+from cyclestyle.translate.video_options import CODECS, VideoOptions
+from tests.clip_files import BASE, difference, drawn, read_clip, sound_of, turn, write_clip
+
+SUFFIXES = [".mp4", ".mov", ".mkv", ".webm"]
+ORIGIN = Provenance("ab" * 32, "BtoA", "photo to ink")
+
+
+def same(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return list(pictures)
+
+
+@pytest.fixture
+def translator(tmp_path: Path) -> Any:
+    """What tells a model from others."""
+    (tmp_path / "model").write_bytes(b"weights")
+    return SimpleNamespace(
+        model=SimpleNamespace(path=tmp_path / "model"), direction="AtoB", dtype=torch.float32, style=WHOLE
+    )
+
+
+def translated(
+    translator: Any,
+    source: Path,
+    translate: Any = same,
+    target: Path | None = None,
+    batch_size: int = 1,
+    **options: Any,
+) -> Path:
+    """The clip as it comes out."""
+    (source.parent / "out").mkdir(exist_ok=True)
+    target = target or source.parent / "out" / source.name
+    job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, video=VideoOptions(**options))
+    check_videos([job], settings.video)
+    assert translate_video(translate, translator, source, target, settings) is None
+    return target
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_clip_keeps_container_size_pictures_times_and_sound_and_says_where_it_is_from(
+    suffix: str, translator: Any, tmp_path: Path
+) -> None:
+    uneven = [0, 3, 4, 9, 10, 11, 30, 31, 33, 34] + [40 + i * (1 + i % 3) for i in range(50)]
+    times = [round(t / 25 / BASE[suffix]) for t in sorted(set(uneven))]
+    source = write_clip(tmp_path / f"a{suffix}", drawn(len(times)), times, sound=True)
+    before = source.read_bytes()
+    target = translated(translator, source)
+    (pictures, shown), (made, made_shown) = read_clip(source), read_clip(target)
+    assert made_shown == shown
+    assert len(made) == len(times) > parts.LENGTH, "more than one part"
+    assert difference(made, pictures) < 4
+    assert sound_of(target) == sound_of(source)
+    assert len(sound_of(target)) > 10
+    with av.open(str(source)) as one, av.open(str(target)) as other:
+        assert one.format.name == other.format.name
+        assert one.streams.video[0].codec_context.name == other.streams.video[0].codec_context.name
+        assert other.duration == pytest.approx(one.duration, abs=50_000)
+    assert read_provenance(target) == ORIGIN
+    assert source.read_bytes() == before
+    assert sorted(p.name for p in target.parent.iterdir()) == [target.name], "parts are gone"
+
+
+@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1), (0, 1, 1, 0)])
+def test_a_clip_comes_out_upright(matrix: tuple[int, int, int, int], translator: Any, tmp_path: Path) -> None:
+    pictures = drawn(3)
+    source = write_clip(tmp_path / "a.mp4", pictures)
+    turn(source, matrix)
+    made, _ = read_clip(translated(translator, source))
+    a, b, c, d = matrix
+    expected = pictures if a else pictures.swapaxes(1, 2)
+    expected = expected[:, :, ::-1] if a + c < 0 else expected
+    expected = expected[:, ::-1] if b + d < 0 else expected
+    assert difference(made, expected) < 4
+    with av.open(str(source.parent / "out" / "a.mp4")) as container:
+        frame = next(container.decode(video=0))
+        assert frame.rotation == 0
+        assert "DISPLAYMATRIX" not in str(list(frame.side_data))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_every_codec_writes_odd_sizes_as_they_are(codec: str, translator: Any, tmp_path: Path) -> None:
+    size = (67, 65)
+    source = write_clip(tmp_path / "a.mkv", drawn(6, size), pix_fmt="yuv444p")
+    target = translated(translator, source, codec=codec)
+    made, times = read_clip(target)
+    assert made.shape == (6, 65, 67, 3)
+    assert difference(made, read_clip(source)[0]) < 4
+    assert times == read_clip(source)[1]
+    with av.open(str(target)) as container:
+        assert container.streams.video[0].codec_context.codec.canonical_name == codec.replace("h265", "hevc")
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("matrix", [1, 5, 9, 2])
+def test_colours_stay_whatever_the_source_counts_them_in(
+    matrix: int, full: bool, translator: Any, tmp_path: Path
+) -> None:
+    colours = np.array([(200, 40, 50), (30, 170, 60), (40, 60, 210), (128, 128, 128), (235, 235, 235), (9, 9, 9)])
+    pictures = np.broadcast_to(np.uint8(colours)[:, None, None], (6, 32, 48, 3)).copy()
+    source = write_clip(
+        tmp_path / "a.mp4", pictures, colorspace=matrix, color_range=2 if full else 1, pix_fmt="yuv444p",
+        color_primaries=2, color_trc=2,
+    )  # fmt: skip
+    seen: list[np.ndarray] = []
+    target = translated(translator, source, lambda pictures: [seen.extend(pictures), *pictures][1:])
+    assert np.abs(np.stack(seen).mean((1, 2)) - colours).max() < 5
+    made, _ = read_clip(target)
+    assert np.abs(made.mean((1, 2)) - colours).max() < 5
+    with av.open(str(target)) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.colorspace, context.color_range, context.color_primaries, context.color_trc) == (1, 1, 1, 1)
+
+
+def test_high_dynamic_range_is_brought_to_the_standard_one(translator: Any, tmp_path: Path) -> None:
+    grey = np.full((4, 32, 48, 3), 128, np.uint8)
+    source = write_clip(tmp_path / "a.mp4", grey, colorspace=9, color_primaries=9, color_trc=16, pix_fmt="yuv420p10le")
+    made, _ = read_clip(translated(translator, source))
+    assert 170 < made.mean() < 200, "half the signal of PQ is 100 of the 203 nits of white"
+
+
+def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(120), sound=True)
+    target = translated(translator, source, start=Fraction(3), end=Fraction(4))
+    made, times = read_clip(target)
+    assert times == [Fraction(i, 25) for i in range(25)]
+    assert difference(made, read_clip(source)[0][75:100]) < 4
+    sound, whole = sound_of(target), sound_of(source)
+    assert [data for _, data in sound] == [data for time, data in whole if 3 <= time < 4]
+    assert 0 <= sound[0][0] < 0.03
+
+
+@pytest.mark.parametrize(("fps", "shown"), [("10", [0, 2, 5, 7]), ("50", [i // 2 for i in range(20)])])
+def test_another_rate_repeats_or_leaves_out_pictures_and_translates_each_once(
+    fps: str, shown: list[int], translator: Any, tmp_path: Path
+) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(10))
+    counted: list[int] = []
+    made, times = read_clip(
+        translated(translator, source, lambda p: [counted.append(len(p)), *p][1:], fps=Fraction(fps), batch_size=3)
+    )
+    assert [float(t) for t in times] == pytest.approx([i / int(fps) for i in range(len(shown))], abs=1e-3)
+    assert difference(made, read_clip(source)[0][shown]) < 4
+    assert sum(counted) == len(set(shown))
+    assert max(counted) == 3
+
+
+def test_pixels_that_are_not_square_stay_so(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(3), sample_aspect_ratio=Fraction(4, 3))
+    turn(source, (0, 1, -1, 0))
+    with av.open(str(translated(translator, source))) as container:
+        assert container.streams.video[0].codec_context.sample_aspect_ratio == Fraction(3, 4)
+
+
+def interrupting(after: int) -> Any:
+    count = 0
+
+    def translate(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        nonlocal count
+        count += len(pictures)
+        if count > after:
+            raise KeyboardInterrupt
+        return list(pictures)
+
+    return translate
+
+
+@pytest.mark.parametrize("options", [{}, {"fps": Fraction(30)}, {"start": Fraction(1, 5)}, {"smooth": 0.5}])
+def test_an_interrupted_translation_goes_on_and_ends_the_same(
+    options: dict[str, Any], translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(110), sound=True, gop_size=10)
+    with pytest.raises(KeyboardInterrupt):
+        translated(translator, source, interrupting(100), **options)
+    assert "the same command goes on from there" in capsys.readouterr().err
+    [folder] = (tmp_path / "out").iterdir()
+    assert folder.name.startswith(".a.mp4.partial-")
+    assert len(list(folder.glob("part_*"))) == 2
+    left: list[int] = []
+    target = translated(translator, source, lambda p: [left.append(len(p)), *p][1:], **options)
+    whole = translated(translator, source, target=tmp_path / "whole.mp4", **options)
+    assert target.read_bytes() == whole.read_bytes()
+    assert sum(left) == len(read_clip(whole)[0]) - 2 * parts.LENGTH if "fps" not in options else sum(left) < 60
+    assert list((tmp_path / "out").iterdir()) == [target]
+
+
+def test_smoothing_takes_away_flicker_and_keeps_detail_and_drags_nothing_over_a_cut() -> None:
+    scene = np.asarray(Image.effect_noise((160, 100), 90).filter(ImageFilter.GaussianBlur(2)).convert("RGB"))
+    other = np.asarray(Image.effect_noise((160, 100), 90).filter(ImageFilter.GaussianBlur(2)).convert("RGB"))
+    source = [np.ascontiguousarray(scene[10:74, 2 * i : 2 * i + 96]) for i in range(12)] + [other[:64, :96]]
+    rng = np.random.default_rng(0)
+    made = [(255 - s + rng.normal(0, 8, s.shape)).clip(0, 255).round().astype(np.uint8) for s in source]
+    smoother = Smoother(0.8)
+    smoothed = [smoother(s, m) for s, m in zip(source, made, strict=True)]
+    inner = np.s_[8:-8, 8:-8]
+
+    def error(pictures: list[np.ndarray]) -> float:
+        pairs = list(zip(pictures, source, strict=True))[4:12]
+        return float(np.mean([np.square(p[inner] - (255.0 - s[inner])).mean() for p, s in pairs]))
+
+    assert error(smoothed) < error(made) / 2
+    assert np.array_equal(smoothed[0], made[0])
+    assert difference(smoothed[-1], made[-1]) < 1
+    assert np.array_equal(smoothed[1], Smoother(0.8, (source[0], made[0]))(source[1], made[1])), "goes on where it was"
+
+
+def test_other_options_and_other_models_begin_anew(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(60))
+    with pytest.raises(KeyboardInterrupt):
+        translated(translator, source, interrupting(55))
+    for change in ({"crf": 30}, {}):
+        if not change:
+            translator.model.path.write_bytes(b"others")
+        with pytest.raises(KeyboardInterrupt):
+            translated(translator, source, interrupting(0), **change)
+        assert len(list((tmp_path / "out").glob(".a.mp4.partial-*/part*"))) == 1
+    counted: list[int] = []
+    translated(translator, source, lambda p: [counted.append(len(p)), *p][1:])
+    assert sum(counted) == 60
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.mp4"]
+
+
+def test_a_search_that_goes_too_far_begins_at_the_start(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(120), gop_size=250)
+    clip = Clip(source, VideoOptions(start=Fraction("4.4")))
+    assert [shot.times for shot in clip.shots()] == [(i * 40,) for i in range(10)]
+    clip._timed = lambda start: iter(())  # type: ignore[method-assign]
+    assert list(clip.shots()) == []
+
+
+def test_few_pictures_are_held_at_a_time(translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shots, read, done = Clip.shots, 0, 0
+
+    def counting(self: Clip, after: int | None = None) -> Iterator[Any]:
+        nonlocal read
+        for shot in shots(self, after):
+            read += 1
+            yield shot
+
+    def translate(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        nonlocal done
+        assert read - done <= 4 * 4
+        done += len(pictures)
+        return list(pictures)
+
+    monkeypatch.setattr(Clip, "shots", counting)
+    translated(translator, write_clip(tmp_path / "a.mp4", drawn(100)), translate, batch_size=4)
+    assert done == 100
+
+
+def test_a_clip_that_is_cut_off_is_translated_as_far_as_it_goes(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(100))
+    whole = source.read_bytes()
+    source.write_bytes(whole[: len(whole) // 2])
+    target = tmp_path / "b.mkv"
+    told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
+    assert told is not None
+    assert f"{source}: cut off after " in told
+    assert f" of 4.00 s; what can be read is in {target}" in told
+    assert 20 < len(read_clip(target)[0]) < 80
+    assert read_provenance(target) is None
+
+
+def test_a_disk_that_is_full_is_one_line_and_what_there_is_is_kept(
+    translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(100))
+    write = parts.atomic_write
+
+    def full(path: Path) -> Any:
+        if path.name != "part_0_24064_24576.mp4":
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return write(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "atomic_write", full)
+        with pytest.raises(UserError, match=r"out/a.mp4: cannot be written: No space left on device; what is trans"):
+            translated(translator, source)
+    assert len(list((tmp_path / "out").glob(".a.mp4.partial-*/part*"))) == 1
+    assert not (tmp_path / "out" / "a.mp4").exists()
+    assert len(read_clip(translated(translator, source))[0]) == 100
+
+
+def test_a_clip_that_another_process_translates_is_left_to_it(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(3))
+
+    def translate(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        with pytest.raises(UserError, match="another process is at work there"):
+            translated(translator, source)
+        return list(pictures)
+
+    translated(translator, source, translate)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("a.mp4", {"start": Fraction(9)}, "a.mp4: lasts 0.40 s; --start must be before that"),
+        ("a.mp4", {"codec": "h265"}, "h265 takes no pictures of less than 64 pixels; choose --codec h264"),
+        ("a.webm", {"codec": "h264"}, "a.webm: .webm does not hold h264; choose --codec vp9 or av1, or --format mkv"),
+        ("a.mp4", {"target": "b.webm"}, r"a.mp4: .webm does not hold its sound \(aac\); choose --format mp4 or "),
+    ],
+)
+def test_what_cannot_be_done_is_told_before_anything_is(
+    name: str, options: dict[str, Any], told: str, translator: Any, tmp_path: Path
+) -> None:
+    source = write_clip(tmp_path / name, drawn(10), sound=True)
+    target = tmp_path / options.pop("target", f"made{source.suffix}")
+    with pytest.raises(UserError, match=told):
+        check_videos([Job(source, target)], VideoOptions(**options))
+
+
+def test_without_pyav_the_line_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(UserError, match=r"clips need PyAV: pip install 'cyclestyle\[video\]'"):
+        check_videos([Job(tmp_path / "a.mp4", tmp_path / "b.mp4")], VideoOptions())
+    check_videos([Job(tmp_path / "a.png", tmp_path / "b.png")], VideoOptions())
+
+
+def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
+    (tmp_path / "text.mp4").write_text("no clip")
+    (tmp_path / "folder.mp4").mkdir()
+    with av.open(str(tmp_path / "sound.mkv"), "w") as out:
+        stream = out.add_stream("pcm_s16le", 48000)
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
+        silence.sample_rate = 48000
+        out.mux(stream.encode(silence))
+    for name, told in {
+        "text.mp4": "not a video, or a damaged one", "folder.mp4": "not a file", "missing.mp4": "no such file",
+        "sound.mkv": "holds no moving pictures",
+    }.items():  # fmt: skip
+        with pytest.raises(ImageError, match=f"{name}: {told}"):
+            Clip(tmp_path / name, VideoOptions())
+
+
+def test_a_large_file_is_searched_for_its_origin_in_little_memory(tmp_path: Path) -> None:
+    def add(file: BinaryIO) -> None:
+        file.write(ORIGIN.packet())
+
+    for place in (0, 5 * 2**20 - 100, 2**25):
+        path = tmp_path / f"{place}.mp4"
+        with path.open("wb") as file:
+            file.truncate(place)
+            file.seek(place)
+            add(file)
+            file.truncate(2**25 + 2**12)
+        tracemalloc.start()
+        assert read_provenance(path) == ORIGIN
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+        tracemalloc.stop()
+    (tmp_path / "empty.mp4").touch()
+    assert read_provenance(tmp_path / "empty.mp4") is None
