@@ -2,7 +2,6 @@
 
 import io
 import os
-import resource
 import struct
 import zlib
 from pathlib import Path
@@ -266,10 +265,8 @@ def test_a_text_that_would_unpack_to_hundreds_of_megabytes_is_refused(tmp_path: 
     Image.fromarray(smooth()).save(tmp_path / "a.png")
     png = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(png[:33] + chunk + png[33:])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(ImageError, match=r"a.png: cannot be decoded: Decompressed data too large"):
         Source(tmp_path / "a.png")
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 * 1024, "KiB"
 
 
 def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
