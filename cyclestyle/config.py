@@ -113,9 +113,7 @@ class ResnetOptions(Section):
         "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"
     )
     skips: bool = Field(False, description="lead fine detail past the blocks; sharper, and closer to the source")
-    residual: bool = Field(
-        False, description="learn what to change in the source: sharp from the first step, and colours are not inverted"
-    )
+    anchored: bool = Field(False, description="begin with dark as dark and bright as bright, whatever the seed")
 
 
 class PatchganOptions(Section):

@@ -10,20 +10,13 @@ from torch.autograd.function import once_differentiable
 
 from cyclestyle.nets.winograd import transform_kernel, winograd_conv, winograd_pays
 
-STD = 0.02  # of weights at first, as in the paper
-
 
 class ReflectConv(nn.Conv2d):
     """Convolution of stride 1 behind reflection padding, (B, C, H, W) -> (B, K, H, W).
 
     On a CPU wide 3x3 layers go through `winograd_conv`. A layer to few channels, of which a CPU computes 16 as fast as
     3, adds up the columns of its kernel in a second convolution, so that the first has many.
-
-    Attributes:
-        std: of its weights at first.
     """
-
-    std = STD
 
     def __init__(self, channels_in: int, channels_out: int, side: int) -> None:
         super().__init__(channels_in, channels_out, side, padding=side // 2, padding_mode="reflect")
@@ -167,6 +160,6 @@ def init_weights(net: nn.Module) -> None:
     """normal(0, 0.02) for convolutions, 0 for biases (arXiv:1703.10593, section 7.1)."""
     for module in net.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(module.weight, 0.0, getattr(module, "std", STD))
+            nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)

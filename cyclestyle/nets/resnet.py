@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from cyclestyle.nets.layers import ReflectConv, make_norm
 from cyclestyle.nets.stages import Stage, norms_in
 
-KEPT = 1.5  # times the source, under the tanh: the range of pictures stays where its gradient is not small
+ANCHOR = 0.5  # of the source; more gives weaker styles
 
 
 class ResidualBlock(nn.Module):
@@ -47,7 +47,8 @@ class ResnetGenerator(nn.Module):
         norm: see `make_norm`.
         skips: add the maps of full and half resolution before the blocks to those after them, as a U-Net joins them
             (arXiv:1505.04597): fine detail need not pass through a quarter of the resolution.
-        residual: what the layers make is added to the source, so that an untrained generator hardly changes it.
+        anchored: half of the source is added to what the last layer makes. With random weights dark comes out bright as
+            often as not, and a generator that begins so may stay so, as nothing in the losses forbids it.
     """
 
     stride = 4
@@ -59,10 +60,10 @@ class ResnetGenerator(nn.Module):
         upsample: str = "transpose",
         norm: str = "instance",
         skips: bool = False,
-        residual: bool = False,
+        anchored: bool = False,
     ) -> None:
         super().__init__()
-        self.skips, self.residual = skips, residual
+        self.skips, self.anchored = skips, anchored
         c = channels
         self.stem = _unit(ReflectConv(3, c, 7), norm)
         self.down = nn.Sequential(
@@ -72,8 +73,6 @@ class ResnetGenerator(nn.Module):
         self.blocks = nn.Sequential(*[ResidualBlock(4 * c, norm) for _ in range(blocks)])
         self.up = nn.Sequential(_up(4 * c, 2 * c, upsample, norm), _up(2 * c, c, upsample, norm))
         self.head = ReflectConv(c, 3, 7)
-        if residual:
-            self.head.std = 0.002  # so that what is added begins small
 
     def forward(self, picture: Tensor) -> Tensor:
         if self.skips:
@@ -88,7 +87,7 @@ class ResnetGenerator(nn.Module):
     def _shown(self, x: Tensor, picture: Tensor) -> Tensor:
         """From the last map to colours."""
         made = self.head(x).float()
-        return torch.tanh(made + KEPT * picture.float() if self.residual else made)
+        return torch.tanh(made + ANCHOR * picture.float() if self.anchored else made)
 
     def stages(self) -> list[Stage]:
         """The same in stages: what lies between them is of a quarter of the resolution, and of half of it at last."""

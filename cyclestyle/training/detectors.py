@@ -21,7 +21,7 @@ class Detector(NamedTuple):
 TRANSLATIONS = {
     "inverted": Detector(
         lambda n: n["correlation"] < -0.2,
-        "dark and bright are exchanged from {source} to {target}: start again with model.generator.residual=true, or "
+        "dark and bright are exchanged from {source} to {target}: start again with model.generator.anchored=true, or "
         "with another seed",
     ),
     "identity_collapse": Detector(

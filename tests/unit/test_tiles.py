@@ -30,8 +30,8 @@ VARIANTS: list[dict[str, Any]] = [
     {"upsample": "bilinear", "norm": "group", "skips": True},
     {"upsample": "bilinear", "norm": "instance", "skips": True},
     {"upsample": "transpose", "norm": "none", "skips": True},
-    {"upsample": "bilinear", "norm": "group", "skips": True, "residual": True},
-    {"upsample": "resize", "norm": "instance", "residual": True},
+    {"upsample": "bilinear", "norm": "group", "skips": True, "anchored": True},
+    {"upsample": "resize", "norm": "instance", "anchored": True},
 ]
 
 
