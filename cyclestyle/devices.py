@@ -1,5 +1,7 @@
 """Which device and which precision to compute with."""
 
+import os
+
 import torch
 
 from cyclestyle.errors import UserError
@@ -22,6 +24,8 @@ def pick_device(name: str) -> torch.device:
         )
         there = ", ".join(device for device, is_there in usable.items() if is_there)
         raise UserError(f"--device {name}: not usable on this machine ({built}); usable here: {there}")
+    if name == "cuda" and "LOCAL_RANK" in os.environ:  # of torchrun, whose processes share the GPUs of a machine
+        return torch.device(name, int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return torch.device(name)
 
 

@@ -32,8 +32,8 @@ class Provenance(NamedTuple):
 
     Attributes:
         model: SHA-256 of the model's file.
-        direction: AtoB or BtoA.
-        names: of the two domains, "photo to ink".
+        direction: AtoB or BtoA, or both of what was translated back.
+        names: of the domains, "photo to ink".
         program: with its version.
     """
 
@@ -41,6 +41,11 @@ class Provenance(NamedTuple):
     direction: str
     names: str
     program: str = f"cyclestyle {__version__}"
+
+    def and_back(self) -> "Provenance":
+        """Of a translation that was translated back."""
+        back = {"AtoB": "AtoB, BtoA", "BtoA": "BtoA, AtoB"}[self.direction]
+        return self._replace(direction=back, names=f"{self.names} to {self.names.partition(' to ')[0]}")
 
     def packet(self) -> bytes:
         """The XMP packet (ISO 16684-1)."""

@@ -112,8 +112,8 @@ def _main(argv: list[str] | None) -> int:
         if not 1 <= value <= most:
             limits = f"1 to {most}" if most == 100 else "at least 1"
             parser.error(f"--{name.replace('_', '-')} must be {limits}, not {value}")
-    if os.sep in args.suffix:
-        parser.error(f"--suffix must not hold {os.sep}: {args.suffix}")
+    if os.sep in args.suffix or "\0" in args.suffix:
+        parser.error(f"--suffix must not hold {os.sep} or a zero byte: {args.suffix!r}")
     video = video_options(parser, args)
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
@@ -146,6 +146,7 @@ def _main(argv: list[str] | None) -> int:
     clips = sum(is_video(job.source) for job in jobs)
     counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
     found = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
+    found += f" (part {args.shard[0]} of {args.shard[1]})" * (args.shard[1] > 1)
     print(
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {found}, on {translator.device.type}"
@@ -155,7 +156,7 @@ def _main(argv: list[str] | None) -> int:
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
     back = translator.reversed() if args.both else None
     most = args.max_megapixels * 1_000_000
-    settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video)
+    settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video, args.skip_existing)
     failures = translate_files(translator, jobs, settings)
     print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
@@ -168,9 +169,11 @@ def _shard(text: str) -> tuple[int, int]:
     return int(part), int(parts)
 
 
-def _shard_of_torchrun() -> tuple[int, int]:
+def _shard_of_torchrun() -> str:
     """Each process of `torchrun` knows its number and how many there are."""
-    return int(os.environ.get("RANK", 0)) + 1, int(os.environ.get("WORLD_SIZE", 1))
+    rank, count = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "")
+    is_told = "LOCAL_RANK" in os.environ and rank.isdecimal() and count.isdecimal()
+    return f"{int(rank) + 1}/{count}" if is_told else "1/1"
 
 
 def _number_or_word(text: str) -> int | str:

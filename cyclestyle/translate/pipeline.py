@@ -4,8 +4,9 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import numpy as np
@@ -38,6 +39,7 @@ class Settings:
         compare: write source and translation side by side.
         back: takes translations back, for jobs that ask for it, or to be the third side by side.
         video: how clips are translated.
+        keep: files of a job that are there already stay.
     """
 
     batch_size: int
@@ -47,6 +49,7 @@ class Settings:
     compare: bool = False
     back: Translator | None = None
     video: VideoOptions = field(default_factory=VideoOptions)
+    keep: bool = False
 
 
 @dataclass(frozen=True)
@@ -161,27 +164,31 @@ class _Work:
     def _frames(self, source: Source, file: int) -> Iterator[Frame]:
         """Those of one of the files of a job."""
         for frame in source.frames():
-            yield self._translate([frame])[0][file]
+            yield self._translate([frame], file > 0)[0][file]
 
     def _translate_clip(self, job: Job) -> None:
         """A clip: one pass for each of the files of its job."""
         try:
-            for file, target in reversed(list(enumerate(job.files))):
-                told = translate_video(
-                    partial(self._translate_pixels, file), self._translator, job.source, target, self._settings
-                )
+            for file, target in self._unwritten(job):
+                settings = replace(self._settings, provenance=self._origin(file))
+                translate = partial(self._translate_pixels, file)
+                told = translate_video(translate, self._translator, job.source, target, settings)
             self._done(told)
         except UserError as error:
             self._done(str(error))
 
     def _translate_pixels(self, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures])]
+        return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures], file > 0)]
 
-    def _translate(self, frames: Sequence[Frame]) -> list[list[Frame]]:
-        """For each frame what its files show: the translation, and the way back if that goes into a file of its own."""
+    def _translate(self, frames: Sequence[Frame], back: bool = True) -> list[list[Frame]]:
+        """For each frame what its files show: the translation, and the way back if that goes into a file of its own.
+
+        Args:
+            back: whether what that file shows is wanted.
+        """
         sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
         made = [sources, self._translator.batch(sources)]
-        if self._settings.back:
+        if self._settings.back and (back or self._settings.compare):
             made.append(self._settings.back.batch(made[1]))
         alphas = [frame.alpha for frame in frames]
         if self._settings.compare:
@@ -190,17 +197,28 @@ class _Work:
 
     def _write(self, loaded: _Loaded, files: Sequence[Iterable[Frame]]) -> str | None:
         """Write the files of a job; or a line that says what is wrong."""
-        origin = self._settings.provenance
-        xmp = origin.packet() if origin else b""
         with loaded.source as source:
-            for path, frames in reversed(list(zip(loaded.job.files, files, strict=True))):
+            for file, path in self._unwritten(loaded.job):
+                origin = self._origin(file)
                 try:
-                    write_frames(path, frames, source.about, xmp, self._settings.quality)
+                    write_frames(
+                        path, files[file], source.about, origin.packet() if origin else b"", self._settings.quality
+                    )
                 except OSError as error:
                     return f"{path}: cannot be written: {error.strerror or error}"
                 except UserError as error:
                     return str(error)
         return None
+
+    def _unwritten(self, job: Job) -> list[tuple[int, Path]]:
+        """The files of a job that are to be written, with their numbers; the translation last."""
+        files = [(file, path) for file, path in enumerate(job.files) if not (self._settings.keep and path.exists())]
+        return files[::-1]
+
+    def _origin(self, file: int) -> Provenance | None:
+        """What one of the files of a job says of its origin."""
+        origin = self._settings.provenance
+        return origin.and_back() if origin and file else origin
 
     def _settle(self, at_most: int) -> None:
         while len(self._writing) > at_most:

@@ -74,7 +74,7 @@ def find_jobs(
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
-        return [job for job in jobs if not os.path.lexists(job.target)]
+        return [job for job in jobs if not all(os.path.lexists(path) for path in job.files)]
     files = [path for job in jobs for path in job.files]
     there = [path for path in files if os.path.lexists(path)]
     if there and existing == "refuse":

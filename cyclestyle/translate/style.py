@@ -40,8 +40,8 @@ class Style:
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength: must be between 0 and 1, not {self.strength:g}")
 
-    def short_side(self, load_size: int) -> int | None:
-        """Pixels that the generator sees at most on the short side; None: all."""
+    def short_side(self, load_size: int | None) -> int | None:
+        """Pixels that the generator sees at most on the short side, of a model trained at `load_size`; None: all."""
         return {"native": None, "train": load_size}[self.scale] if isinstance(self.scale, str) else self.scale
 
     def finish(self, source: np.ndarray, made: np.ndarray) -> np.ndarray:

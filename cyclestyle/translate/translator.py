@@ -65,7 +65,8 @@ class Translator:
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
         self.direction, self.model, self.style = direction, model, style
-        self._short = style.short_side(model.config.data.load_size)
+        data = model.config.data
+        self._short = style.short_side(None if data.resize == "none" else data.load_size)
         self.device = pick_device(device)
         self.dtype, self._precision = pick_precision(precision, self.device), precision
         net = make_generator(model.config.model)

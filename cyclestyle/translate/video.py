@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 Translate: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
 WAITING = 2  # batches that are read ahead, and that wait to be written
-GOES_ON = "what is translated is kept, and the same command goes on from there"
+GOES_ON = (
+    "what is translated is kept, and the same command goes on from there (with --skip-existing, if others are done)"
+)
 
 
 def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> None:

@@ -128,7 +128,7 @@ def _seconds(text: str) -> Fraction:
         numbers = [Fraction(part) for part in parts if "/" not in part]
     except ValueError:
         numbers = []
-    if len(numbers) != len(parts) or len(parts) > 3 or min(numbers) < 0:
+    if len(numbers) != len(parts) or len(parts) > 3 or not 0 <= min(numbers) <= max(numbers) < 1e6:
         raise argparse.ArgumentTypeError(f"'{text}' is not a time; write seconds as 90.5, or 1:30.5")
     return sum((number * 60**power for power, number in enumerate(reversed(numbers))), Fraction(0))
 

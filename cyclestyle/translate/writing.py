@@ -59,7 +59,9 @@ def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes =
                 _write_deep_tiff(file, chain([first], frames), about, xmp)
             else:
                 _write(file, kind, first, frames, about, xmp, quality)
-        except (OverflowError, RuntimeError, ValueError, struct.error) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
 
 

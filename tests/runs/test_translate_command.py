@@ -82,11 +82,12 @@ def test_an_interrupted_job_goes_on_and_shards_share_it(
     times = {path: path.stat().st_mtime_ns for path in find_images(out)}
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
     assert main(words) == 0
-    assert "1 picture, on cpu" in capsys.readouterr().out
+    assert "1 picture (part 2 of 2), on cpu" in capsys.readouterr().out
     assert sorted(p.name for p in find_images(out)) == ["a.jpg", "b.png", "c.webp"]
     monkeypatch.delenv("RANK")
-    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setenv("WORLD_SIZE", "none of ours")
     assert main(words) == 0
     assert "nothing is left to do for part 1 of 1" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in times} == times
@@ -107,6 +108,26 @@ def test_source_translation_and_the_way_back_can_be_seen_side_by_side(
     gap = np.full((30, 2, 3), 255, np.uint8)
     assert np.array_equal(read_image(tmp_path / "two" / "b.png"), np.concatenate([source, gap, made], 1))
     assert np.array_equal(read_image(tmp_path / "three" / "b.png"), np.concatenate([source, gap, made, gap, back], 1))
+
+
+def test_a_way_back_that_is_missing_is_made_and_one_that_is_there_stays(
+    run_dir: Path, photos: Path, tmp_path: Path
+) -> None:
+    words = [str(run_dir), str(photos / "b.png"), "--to", "ink", "-o", str(tmp_path), "--skip-existing"]
+    assert main(words) == 0
+    made = (tmp_path / "b.png").read_bytes()
+    assert main([*words, "--both"]) == 0
+    back, front = read_provenance(tmp_path / "b_back.png"), read_provenance(tmp_path / "b.png")
+    assert (tmp_path / "b.png").read_bytes() == made
+    assert back is not None
+    assert front is not None
+    assert (back.direction, back.names) == ("BtoA, AtoB", "photo to ink to photo")
+    assert (front.direction, front.names) == ("BtoA", "photo to ink")
+    (tmp_path / "b.png").unlink()
+    (tmp_path / "b_back.png").write_bytes(b"somebody else's")
+    assert main([*words, "--both"]) == 0
+    assert (tmp_path / "b_back.png").read_bytes() == b"somebody else's"
+    assert (tmp_path / "b.png").read_bytes() == made
 
 
 def test_the_way_back_of_an_animation_has_all_frames_too(

@@ -269,6 +269,12 @@ def test_a_text_that_would_unpack_to_hundreds_of_megabytes_is_refused(tmp_path: 
         Source(tmp_path / "a.png")
 
 
+def test_a_format_without_room_for_a_picture_is_named(tmp_path: Path) -> None:
+    wide = Frame(np.zeros((32, 70_000, 3), np.uint8))
+    with pytest.raises(ImageError, match=r"a.jpg: cannot be written: .+; choose another format"):
+        write_frames(tmp_path / "a.jpg", [wide], About())
+
+
 def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ from cyclestyle.images import prepare_image, to_pixels, to_tensor
 from cyclestyle.training.state import TrainState
 from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.sources import find_jobs
+from tests.helpers import merged
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,19 @@ def test_16_bit_are_translated_as_8_and_finer(run_dir: Path) -> None:
     assert len(np.unique(fine)) > 256
     both = translator.batch([noise(48, 64), noise(48, 64).astype(np.uint16) * 257])
     assert [picture.dtype for picture in both] == [np.uint8, np.uint16]
+
+
+def test_pictures_that_were_never_resized_in_training_are_not_for_their_translation(
+    tiny: dict[str, Any], tmp_path: Path
+) -> None:
+    for resize in ("none", "short"):
+        config = check_config(merged(tiny, {"data": {"resize": resize}}))
+        save_checkpoint(
+            tmp_path / resize, config, TrainState(config, torch.device("cpu"), torch.float32).state_dict(), keep_last=1
+        )
+        path = next((tmp_path / resize).glob("latest.safetensors"))
+        translator = cyclestyle.Translator.load(path, style=cyclestyle.Style("train"))
+        assert translator.size_seen(noise(200, 120)) == ((200, 120) if resize == "none" else (68, 40))
 
 
 def test_a_batch_of_mixed_sizes_equals_one_by_one(run_dir: Path) -> None:
