@@ -189,7 +189,7 @@ def _key(source: Path, translator: "Translator", settings: "Settings") -> str:
     told = (
         (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
         (sha256(translator.model.path), translator.direction, str(translator.dtype), translator.style),
-        (settings.provenance, sorted(need_av().library_versions.items())),
+        (settings.provenance, need_av().__version__),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
