@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
 
-from cyclestyle.commands import Parser, run_command
+from cyclestyle.commands import Parser, printable, run_command
 from cyclestyle.errors import UserError, choices
 from cyclestyle.translate.video_options import VIDEO_SUFFIXES, add_video_options, is_video, video_options
 
@@ -141,7 +141,7 @@ def _main(argv: list[str] | None) -> int:
     if not jobs:
         print(f"nothing is left to do for part {args.shard[0]} of {args.shard[1]}")
         return 0
-    check_videos(jobs, video)
+    wrong = check_videos(jobs, video)
     translator.scratch = jobs[0].target.parent
     clips = sum(is_video(job.source) for job in jobs)
     counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
@@ -151,6 +151,9 @@ def _main(argv: list[str] | None) -> int:
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {found}, on {translator.device.type}"
     )
+    for told in wrong.values():
+        print(printable(f"failed: {told}"), file=sys.stderr)
+    jobs = [job for job in jobs if job not in wrong]
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
@@ -158,7 +161,8 @@ def _main(argv: list[str] | None) -> int:
     most = args.max_megapixels * 1_000_000
     settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video, args.skip_existing)
     failures = translate_files(translator, jobs, settings)
-    print(f"{len(jobs) - failures} translated into {args.out}" + (f", {failures} failed" if failures else ""))
+    done, failures = len(jobs) - failures, failures + len(wrong)
+    print(f"{done} translated into {args.out}" + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
 
 

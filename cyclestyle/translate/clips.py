@@ -1,13 +1,14 @@
 """Video files as they are: pictures upright in sRGB, each with its times."""
 
-from collections.abc import Generator
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from math import ceil, floor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
 
+Timed: TypeAlias = "tuple[VideoFrame, Fraction]"
 SAFE = 2  # seconds before the wanted picture that a search goes to, as those just behind a key frame may need others
 GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
@@ -174,7 +176,7 @@ class Clip:
     def _frames(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction, Fraction], None, None]:
         """Frames from a time on, each with its time and that of the next one, in seconds."""
         last = None
-        for frame, time in self._timed(start):
+        for frame, time in _deinterlaced(self._timed(start)):
             if last is not None and time > last[1]:  # a broken file may repeat a time
                 if last[1] >= start:
                     yield *last, time
@@ -236,6 +238,45 @@ def _pictures(container: "InputContainer") -> "VideoStream":
         if stream.codec_context is not None and "attached_pic" not in str(stream.disposition):
             return stream
     raise ValueError
+
+
+def _deinterlaced(frames: Iterable[Timed]) -> Iterator[Timed]:
+    """Frames as they are, but of those that hold two moments, row by row, as television had them, the first alone."""
+    key, waiting = None, deque[Fraction]()
+    graph: Any = None
+    for frame, time in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame, time
+            continue
+        if key != (key := (frame.width, frame.height, frame.format.name)):
+            yield from _filtered(graph, None, waiting)
+            graph = _deinterlacer(frame)
+        waiting.append(time)
+        yield from _filtered(graph, frame, waiting)
+    yield from _filtered(graph, None, waiting)
+
+
+def _deinterlacer(frame: "VideoFrame") -> Any:
+    """FFmpeg's bwdif; it gives a frame for each."""
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(source, graph.add("bwdif", "mode=send_frame:deint=interlaced"), graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _filtered(graph: Any, frame: "VideoFrame | None", times: deque[Fraction]) -> Iterator[Timed]:
+    """What a graph has ready when it gets a frame, or at the end, with the first of the times that wait."""
+    if graph is None:
+        return
+    av = need_av()
+    graph.push(frame)
+    with suppress(av.BlockingIOError, av.EOFError):
+        while True:
+            made = graph.pull()
+            yield made, times.popleft()
 
 
 def _matrix(frame: "VideoFrame") -> np.ndarray | None:

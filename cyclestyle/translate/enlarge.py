@@ -24,8 +24,13 @@ def reduced(picture: np.ndarray, short: int) -> np.ndarray:
     size = reduced_size(picture, short)
     if size == picture.shape[:2]:
         return picture
-    small = F.interpolate(to_tensor(picture), size, mode="bicubic", antialias=True, align_corners=False)
-    return to_pixels(small, picture.dtype)[0]
+    (height, width), strips = size, range(0, picture.shape[0], ROWS)
+    narrow = torch.cat([_resized(to_tensor(strip := picture[i : i + ROWS]), len(strip), width) for i in strips], 2)
+    return to_pixels(_resized(narrow, height, width), picture.dtype)[0]
+
+
+def _resized(x: Tensor, height: int, width: int) -> Tensor:
+    return F.interpolate(x, (height, width), mode="bicubic", antialias=True, align_corners=False)
 
 
 def reduced_size(picture: np.ndarray, short: int) -> tuple[int, int]:

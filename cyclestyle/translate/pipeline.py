@@ -4,6 +4,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from cyclestyle.commands import printable
 from cyclestyle.errors import UserError
+from cyclestyle.memory import is_out_of_memory
 from cyclestyle.provenance import Provenance
 from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
@@ -25,6 +27,8 @@ from cyclestyle.translate.writing import holds_frames, write_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+TOO_LARGE = "more memory is needed than there is; end other programs, or make it smaller"
 
 
 @dataclass(frozen=True)
@@ -159,12 +163,16 @@ class _Work:
                 printable(f"{loaded.job.source}: has {loaded.source.count} frames, {target.suffix} holds the first")
             )
         files = range(len(loaded.job.files))
-        self._done(self._write(loaded, [self._frames(loaded.source, file) for file in files]))
+        self._done(self._write(loaded, [self._frames(loaded, file) for file in files]))
 
-    def _frames(self, source: Source, file: int) -> Iterator[Frame]:
+    def _frames(self, loaded: _Loaded, file: int) -> Iterator[Frame]:
         """Those of one of the files of a job."""
-        for frame in source.frames():
-            yield self._translate([frame], file > 0)[0][file]
+        for frame in loaded.source.frames():
+            try:
+                made = self._translate([frame], file > 0)
+            except UserError as error:
+                raise UserError(f"{loaded.job.source}: {error}") from None
+            yield made[0][file]
 
     def _translate_clip(self, job: Job) -> None:
         """A clip: one pass for each of the files of its job."""
@@ -186,14 +194,15 @@ class _Work:
         Args:
             back: whether what that file shows is wanted.
         """
-        sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
-        made = [sources, self._translator.batch(sources)]
-        if self._settings.back and (back or self._settings.compare):
-            made.append(self._settings.back.batch(made[1]))
-        alphas = [frame.alpha for frame in frames]
-        if self._settings.compare:
-            return [[_side_by_side(shown, alpha)] for *shown, alpha in zip(*made, alphas, strict=True)]
-        return [[Frame(p, alpha) for p in shown] for *shown, alpha in zip(*made[1:], alphas, strict=True)]
+        with _told_if_out_of_memory():
+            sources = [f.pixels if f.alpha is None else fill_hidden(f.pixels, f.alpha) for f in frames]
+            made = [sources, self._translator.batch(sources)]
+            if self._settings.back and (back or self._settings.compare):
+                made.append(self._settings.back.batch(made[1]))
+            alphas = [frame.alpha for frame in frames]
+            if self._settings.compare:
+                return [[_side_by_side(shown, alpha)] for *shown, alpha in zip(*made, alphas, strict=True)]
+            return [[Frame(p, alpha) for p in shown] for *shown, alpha in zip(*made[1:], alphas, strict=True)]
 
     def _write(self, loaded: _Loaded, files: Sequence[Iterable[Frame]]) -> str | None:
         """Write the files of a job; or a line that says what is wrong."""
@@ -206,6 +215,8 @@ class _Work:
                     )
                 except OSError as error:
                     return f"{path}: cannot be written: {error.strerror or error}"
+                except MemoryError:
+                    return f"{path}: {TOO_LARGE}"
                 except UserError as error:
                     return str(error)
         return None
@@ -229,6 +240,16 @@ class _Work:
             self._bar.write(printable(f"failed: {error}"), file=sys.stderr)
             self.failed += 1
         self._bar.update()
+
+
+@contextmanager
+def _told_if_out_of_memory() -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not is_out_of_memory(error):
+            raise
+        raise UserError(TOO_LARGE) from None
 
 
 def _side_by_side(pictures: Sequence[np.ndarray], alpha: np.ndarray | None) -> Frame:

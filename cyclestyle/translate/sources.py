@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cyclestyle.errors import UserError
-from cyclestyle.images import find_images
-from cyclestyle.translate.video_options import VIDEO_SUFFIXES, is_video
+from cyclestyle.images import find_images, readable_suffixes
+from cyclestyle.translate.video_options import READ_ONLY, VIDEO_SUFFIXES, is_video
 from cyclestyle.translate.writing import suffixes
 
 
@@ -42,12 +42,13 @@ def find_jobs(
     """Resolve files, folders (with all below them) and globs.
 
     A translation has the name of its source, relative to the folder or to the part of the glob before its first
-    wildcard, and the suffix too if that format can be written, else .png; clips keep theirs. With one input file, `out`
+    wildcard, and the suffix too if that can be written, else .png or, for clips, .mp4. With one input file, `out`
     may be a file.
 
     Args:
         existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
-            jobs; as every translation appears whole, so an interrupted job goes on.
+            jobs; as every translation appears whole, so an interrupted job goes on. Translations that were found among
+            the inputs, as they lie in one folder, are not translated again.
         kind: a suffix without its dot that translations get: such as png those of pictures, such as mkv those of clips.
         ending: goes between name and suffix.
         shard: (i, n) takes part i of n, the same whatever is there already.
@@ -62,8 +63,10 @@ def find_jobs(
         for source, name in _expand(text, out):
             found.setdefault(source, name)
     suffix = out.suffix.lower()
-    is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and suffix in suffixes() | VIDEO_SUFFIXES
-    is_file = is_file and not out.is_dir()
+    is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
+    if is_file and suffix in (readable_suffixes() | READ_ONLY) - suffixes():
+        raise UserError(f"-o {out}: {suffix[1:]} cannot be written; choose {'mp4' if is_video(out) else 'png'}")
+    is_file = is_file and suffix in suffixes() | VIDEO_SUFFIXES
     if is_file and is_video(Path(inputs[0])) != is_video(out):
         raise UserError(f"{inputs[0]}: pictures cannot become clips, nor clips pictures; choose another -o than {out}")
     if is_file and (kind or ending):
@@ -71,6 +74,8 @@ def find_jobs(
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
     if back:
         jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
+    if existing == "skip":
+        jobs = _without_translations(jobs)
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -103,7 +108,7 @@ def make_folders(jobs: list[Job]) -> None:
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
-        pictures = find_images(path, VIDEO_SUFFIXES)
+        pictures = find_images(path, VIDEO_SUFFIXES | READ_ONLY)
         if path.resolve() in out.resolve().parents:  # earlier translations lie inside the input folder
             pictures = [p for p in pictures if out.resolve() not in p.resolve().parents]
         if not pictures:
@@ -126,7 +131,7 @@ def _before_wildcard(path: Path) -> list[str]:
 
 
 def _named(name: Path, kind: str | None, ending: str) -> Path:
-    own = name.suffix if name.suffix.lower() in suffixes() | VIDEO_SUFFIXES else ".png"
+    own = name.suffix if name.suffix.lower() in suffixes() | VIDEO_SUFFIXES else ".mp4" if is_video(name) else ".png"
     new = f".{kind}" if kind and (f".{kind.lower()}" in VIDEO_SUFFIXES) == is_video(name) else own
     return name.with_name(f"{name.stem}{ending}{new}")
 
@@ -135,6 +140,17 @@ def _identity(path: Path) -> tuple[int, int]:
     """The same for every name that leads to one file."""
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+def _without_translations(jobs: list[Job]) -> list[Job]:
+    """Those whose source is not what becomes of the source of another."""
+    made = {
+        _identity(path)
+        for job in jobs
+        for path in job.files
+        if path.exists() and not (job.source.exists() and path.samefile(job.source))
+    }
+    return [job for job in jobs if not (job.source.exists() and _identity(job.source) in made)]
 
 
 def _check(jobs: list[Job]) -> None:
@@ -149,4 +165,5 @@ def _check(jobs: list[Job]) -> None:
             )
         taken[name] = source
         if path.exists() and _identity(path) in sources:
-            raise UserError(f"{path}: is an input and would be overwritten; choose another folder with -o")
+            hint = "" if path.samefile(source) else ", or if it is a translation, add --skip-existing"
+            raise UserError(f"{path}: is an input and would be overwritten; choose another folder with -o{hint}")

@@ -43,19 +43,29 @@ GOES_ON = (
 )
 
 
-def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> None:
+def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> dict["Job", str]:
     """What can be told of clips before anything is translated. Those that cannot be read are left to their turn.
 
+    Returns:
+        those that cannot be translated as the options say, and why.
+
     Raises:
-        UserError: PyAV is not installed, or a clip cannot be translated as the options say.
+        UserError: that is so for all of them, or PyAV is not installed.
     """
-    for job in jobs:
-        if is_video(job.source):
-            need_av()
+    clips = [job for job in jobs if is_video(job.source)]
+    wrong: dict[Job, str] = {}
+    for job in clips:
+        need_av()
+        try:
             with suppress(ImageError):
                 clip = Clip(job.source, options)
                 _codec(clip, job.target, options)
                 check_sound(clip, job.target.suffix.lower())
+        except UserError as error:
+            wrong[job] = str(error)
+            if len(wrong) == len(clips):
+                raise
+    return wrong
 
 
 def translate_video(

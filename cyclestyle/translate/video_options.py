@@ -59,12 +59,13 @@ CONTAINERS = {
     ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1")),
     ".webm": Container("webm", ("vp9", "av1")),
 }
-VIDEO_SUFFIXES = frozenset(CONTAINERS)
+VIDEO_SUFFIXES = frozenset(CONTAINERS)  # that are read and written
+READ_ONLY = frozenset({".3gp", ".avi", ".flv", ".m2ts", ".mpeg", ".mpg", ".mts", ".ogv", ".vob", ".wmv"})  # become .mp4
 
 
 def is_video(path: Path) -> bool:
     """Whether a file is a clip, by its suffix."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    return path.suffix.lower() in VIDEO_SUFFIXES | READ_ONLY
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class VideoOptions:
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:
     """The options that concern clips alone."""
-    group = parser.add_argument_group("clips (mp4, mov, webm, mkv)")
+    group = parser.add_argument_group("clips (mp4, mov, webm, mkv; avi, mts, wmv and others become mp4)")
     group.add_argument("--start", type=_seconds, default=Fraction(0), metavar="TIME", help="such as 1:30 or 90.5")
     group.add_argument("--end", type=_seconds, metavar="TIME", help="translate up to here")
     group.add_argument("--fps", type=_rate, metavar="N", help="pictures a second; default: each at its own time")

@@ -114,6 +114,20 @@ def test_a_clip_that_is_cut_off_is_status_1_though_it_is_translated(
     assert len(read_clip(tmp_path / "out" / "a.webm")[0]) > 20
 
 
+def test_clips_of_a_folder_in_which_some_are_too_short_are_translated(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name, count in (("a.mp4", 5), ("b.mp4", 40)):
+        write_clip(tmp_path / "in" / name, drawn(count))
+    (tmp_path / "in" / "b.mp4").rename(tmp_path / "in" / "b.avi")
+    assert main([str(run_dir), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--start", "1"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == f"failed: {tmp_path / 'in' / 'a.mp4'}: lasts 0.20 s; --start must be before that\n"
+    assert "1 translated into " in printed.out
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.mp4"]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "expected"),
     [
@@ -127,6 +141,7 @@ def test_a_clip_that_is_cut_off_is_status_1_though_it_is_translated(
         (["--crf", "52"], 2, "--crf must be 0 to 51, not 52"),
         (["--smooth", "2"], 2, "--smooth must be 0 to 1, not 2"),
         (["--smooth", "1", "--compare"], 2, "--smooth takes translations alone: leave out --compare"),
+        (["-o", "a.avi"], 1, "-o a.avi: avi cannot be written; choose mp4"),
         (["-o", "a.png"], 1, "pictures cannot become clips, nor clips pictures"),
         (["-o", "a.mp4"], 1, "is an input and would be overwritten"),
     ],

@@ -173,21 +173,49 @@ def test_too_many_pixels_are_one_line_and_the_rest_go_on(
     assert "3 translated" in printed.out
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(OSError(28, "No space left"), "cannot be written: No space left"), (MemoryError(), "more memory is needed")],
+)
 def test_an_output_that_cannot_be_written_is_one_line_and_the_rest_go_on(
-    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    run_dir: Path, photos: Path, tmp_path: Path, error: Exception, told: str,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def full(path: Path, frames: object, *others: object) -> None:
         if path.name == "b.png":
-            raise OSError(28, "No space left on device", str(path))
+            raise error
         written.append(path.name)
 
     written: list[str] = []
     monkeypatch.setattr("cyclestyle.translate.pipeline.write_frames", full)
     assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
     printed = capsys.readouterr()
-    assert f"failed: {tmp_path / 'out' / 'b.png'}: cannot be written: No space left on device" in printed.err
+    assert f"failed: {tmp_path / 'out' / 'b.png'}: {told}" in printed.err
     assert written == ["a.jpg", "c.webp"]
     assert "2 translated" in printed.out
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_a_picture_that_takes_too_much_memory_is_one_line_and_the_rest_go_on(
+    run_dir: Path, photos: Path, tmp_path: Path, error: Exception,
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def too_much(source: np.ndarray, made: np.ndarray, strength: float) -> np.ndarray:
+        if source.shape[1] == 44:
+            raise error
+        return made
+
+    monkeypatch.setattr("cyclestyle.translate.style.blend", too_much)
+    animation = [Image.effect_noise((44, 30), 80).convert("RGB") for _ in range(2)]
+    animation[0].save(photos / "b.png")
+    animation[0].save(photos / "d.gif", save_all=True, append_images=animation[1:])
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert sorted(printed.err.splitlines()) == [
+        f"failed: {photos / name}: more memory is needed than there is; end other programs, or make it smaller"
+        for name in ("b.png", "d.gif")
+    ]
+    assert sorted(p.name for p in find_images(tmp_path / "out")) == ["a.jpg", "c.webp"]
 
 
 def test_awkward_files_are_translated_or_reported(

@@ -123,10 +123,11 @@ def test_a_style_that_goes_its_own_way_is_enlarged_and_no_more() -> None:
     assert apart(made, bicubic(drawn, whole)) < apart(whole, np.full_like(whole, 128)) / 4
 
 
-def test_rows_do_not_show_where_a_picture_is_enlarged_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_do_not_show_where_a_picture_is_resized_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     small = reduced(sharp_scene(), 48)
     whole = enlarged(small, small, sharp_scene())
     monkeypatch.setattr(enlarge, "ROWS", 17)
+    assert np.abs(reduced(sharp_scene(), 48).astype(int) - small).max() <= 1
     assert np.abs(enlarged(small, small, sharp_scene()).astype(int) - whole).max() <= 1
 
 

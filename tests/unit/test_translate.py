@@ -251,6 +251,27 @@ def test_an_interrupted_job_goes_on_with_what_is_not_there(album: Path) -> None:
         find_jobs([str(album)], album, existing="skip")
 
 
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        ({"ending": "_ink"}, ["deep/three_ink.png", "one_ink.jpg"]),
+        ({"ending": "_i", "back": True}, ["deep/three_i.png", "deep/three_i_back.png", "one_i.jpg", "one_i_back.jpg"]),
+        ({"kind": "webp"}, ["deep/three.webp", "one.webp"]),
+    ],
+)
+@pytest.mark.parametrize("shard", [(1, 1), (2, 3)])
+def test_an_interrupted_job_in_the_folder_of_its_inputs_goes_on(
+    album: Path, options: dict[str, Any], made: list[str], shard: tuple[int, int]
+) -> None:
+    whole = targets([str(album)], album, shard=shard, **options)
+    for name in made:
+        (album / name).write_bytes(b"earlier")
+    left = [name for name in whole if name not in made]
+    assert targets([str(album)], album, existing="skip", shard=shard, **options) == left
+    with pytest.raises(UserError, match=r"would be overwritten; .* if it is a translation, add --skip-existing"):
+        find_jobs([str(album)], album, existing="overwrite", **options)
+
+
 def test_shards_make_up_the_whole_whatever_is_there_when_each_begins(album: Path) -> None:
     out = album.parent / "out"
     (out / "deep").mkdir(parents=True)

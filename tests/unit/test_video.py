@@ -155,6 +155,47 @@ def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator:
     assert 0 <= sound[0][0] < 0.03
 
 
+def test_chapters_and_subtitles_are_passed_through(translator: Any, tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mkv", drawn(50), sound=True)
+    source = tmp_path / "a.mkv"
+    chapters: list[Any] = [
+        {"id": i, "start": i, "end": i + 1, "time_base": Fraction(1), "metadata": {"title": f"part {i}"}}
+        for i in (0, 1)
+    ]
+    (tmp_path / "a.srt").write_text("1\n00:00:00,500 --> 00:00:01,000\nrain\n")
+    with av.open(str(plain)) as clip, av.open(str(tmp_path / "a.srt")) as words, av.open(str(source), "w") as out:
+        streams = {(f, s.index): out.add_stream_from_template(s) for f in (clip, words) for s in f.streams}
+        out.set_chapters(chapters)
+        for container in (words, clip):
+            for packet in container.demux():
+                if packet.size:
+                    packet.stream = streams[container, packet.stream.index]
+                    out.mux(packet)
+    with av.open(str(translated(translator, source))) as made:
+        assert [(c["start"] * c["time_base"], c["metadata"]) for c in made.chapters()] == [
+            (0, {"title": "part 0"}), (1, {"title": "part 1"}),
+        ]  # fmt: skip
+        [line] = [p for p in made.demux(subtitles=0) if p.size]
+        assert (bytes(line), line.pts * line.time_base) == (b"rain", Fraction(1, 2))
+
+
+def test_of_two_moments_in_a_frame_the_first_is_shown(translator: Any, tmp_path: Path) -> None:
+    moments = np.full((40, 64, 96, 3), 40, np.uint8)
+    for i, moment in enumerate(moments):
+        moment[:, i : i + 40] = 220  # a bar that wanders
+    woven = moments[1::2].copy()
+    woven[:, 1::2] = moments[::2, 1::2]  # the lower field first, as the encoder will have it
+    interlaced = 1 << 18 | 1 << 29  # FFmpeg's AV_CODEC_FLAG_INTERLACED_DCT and _ME
+    source = write_clip(
+        tmp_path / "a.mkv", woven, codec="mpeg2video", flags=interlaced, bit_rate=10**7, time_base=Fraction(1, 25)
+    )
+    made, times = read_clip(translated(translator, source, crf=1))
+    assert times == read_clip(source)[1]
+    combs = [np.abs(np.diff(pictures.astype(int), axis=1)).mean() for pictures in (read_clip(source)[0], made)]
+    assert combs[1] < 0.1 * combs[0]
+    assert difference(made, moments[::2]) < 1 < difference(made, moments[1::2])
+
+
 @pytest.mark.parametrize(("fps", "shown"), [("10", [0, 2, 5, 7]), ("50", [i // 2 for i in range(20)])])
 def test_another_rate_repeats_or_leaves_out_pictures_and_translates_each_once(
     fps: str, shown: list[int], translator: Any, tmp_path: Path
@@ -333,6 +374,15 @@ def test_what_cannot_be_done_is_told_before_anything_is(
     target = tmp_path / options.pop("target", f"made{source.suffix}")
     with pytest.raises(UserError, match=told):
         check_videos([Job(source, target)], VideoOptions(**options))
+
+
+def test_clips_that_cannot_be_translated_as_wanted_do_not_stop_the_others(tmp_path: Path) -> None:
+    jobs = [Job(write_clip(tmp_path / f"{n}.mkv", drawn(n)), tmp_path / f"{n}_made.mkv") for n in (10, 50)]
+    assert check_videos(jobs, VideoOptions(start=Fraction(1))) == {
+        jobs[0]: f"{jobs[0].source}: lasts 0.40 s; --start must be before that"
+    }
+    with pytest.raises(UserError, match="lasts"):
+        check_videos(jobs, VideoOptions(start=Fraction(9)))
 
 
 def test_without_pyav_the_line_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
