@@ -15,7 +15,7 @@ from cyclestyle.images import to_pixels, to_tensor
 RADIUS = 2  # of the windows in which a translation may follow its source, pixels of the smaller size
 CONTRAST = 0.02  # of [-1, 1]: what varies less counts as flat
 GAINS = -1.0, 1.5  # of the source's detail: beyond these its grain would be raised
-ROWS = 512
+ROWS = 64  # at a time: what is computed of them stays in the processor's cache
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -87,13 +87,9 @@ def _columns(x: Tensor, width: int) -> Tensor:
 def _rows(x: Tensor, top: int, end: int, height: int) -> Tensor:
     """Rows `top` to `end` of (1, C, h, w) enlarged to `height` rows (Keys 1981, doi:10.1109/TASSP.1981.1163711)."""
     places = (torch.arange(top, end) + 0.5) * (x.shape[2] / height) - 0.5
-    first = places.floor()
-    made = torch.zeros(1)
-    for tap in range(-1, 3):
-        away = (places - first - tap).abs()
-        near = (1.5 * away - 2.5) * away**2 + 1
-        far = ((-0.5 * away + 2.5) * away - 4) * away + 2
-        weight = torch.where(away < 1, near, far)
-        rows = (first + tap).long().clamp(0, x.shape[2] - 1)
-        made = made + x[:, :, rows] * weight[:, None]
-    return made
+    near = torch.arange(int(places[0].floor()) - 1, int(places[-1].floor()) + 3)
+    away = (places[:, None] - near).abs()
+    inner = (1.5 * away - 2.5) * away**2 + 1
+    outer = ((-0.5 * away + 2.5) * away - 4) * away + 2
+    weights = torch.where(away < 1, inner, torch.where(away < 2, outer, 0))
+    return weights @ x[:, :, near.clamp(0, x.shape[2] - 1)]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cyclestyle.images import to_pixels, to_tensor
 
-ROWS = 1024  # of a strip, a power of two
+ROWS = 64  # of a strip: what is computed of them stays in the processor's cache
 
 
 def by_strips(function: Callable[..., Tensor], margin: int, *pictures: np.ndarray) -> np.ndarray:
@@ -21,11 +21,11 @@ def by_strips(function: Callable[..., Tensor], margin: int, *pictures: np.ndarra
     Returns:
         uint8 or uint16 (H, W, 3), as the last picture.
     """
-    height = pictures[-1].shape[0]
+    height, rows = pictures[-1].shape[0], max(ROWS, 4 * margin)
     made = np.empty_like(pictures[-1])
-    for top in range(0, height, ROWS):
-        first, last = max(0, top - margin), min(height, top + ROWS + margin)
+    for top in range(0, height, rows):
+        first, last = max(0, top - margin), min(height, top + rows + margin)
         result = function(*(to_tensor(picture[first:last]) for picture in pictures))
-        end = min(height, top + ROWS)
+        end = min(height, top + rows)
         made[top:end] = to_pixels(result[:, :, top - first : end - first], made.dtype)[0]
     return made

@@ -54,10 +54,10 @@ def test_half_a_style_is_not_pale() -> None:
 
 
 def test_large_pictures_are_blended_in_strips_that_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    one, other = noise(0, 700), noise(1, 700)
-    whole = blend(one, other, 0.4)
-    monkeypatch.setattr(strips, "ROWS", 128)
-    assert np.abs(blend(one, other, 0.4).astype(int) - whole).max() <= 1
+    one, other = (noise(seed, 1500)[:, :96] for seed in (0, 1))
+    in_strips = blend(one, other, 0.4)
+    monkeypatch.setattr(strips, "ROWS", 2048)
+    assert np.abs(blend(one, other, 0.4).astype(int) - in_strips).max() <= 1
 
 
 def test_colours_of_the_source_are_kept_under_the_lightness_of_the_translation() -> None:
