@@ -25,7 +25,7 @@ from plain import PlainTraining, make_plain
 from timing import Timing, interleave
 from torch import Tensor, nn
 
-from cyclestyle.checkpoint import TrainedModel, save_checkpoint
+from cyclestyle.checkpoint import TrainedModel
 from cyclestyle.commands import run_command
 from cyclestyle.config import Config, load_config
 from cyclestyle.cyclegan import CycleGAN, make_generator
@@ -33,11 +33,12 @@ from cyclestyle.data.loader import batches
 from cyclestyle.data.synthetic import draw_photo, draw_scene
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import PRECISIONS, pick_device, pick_precision
-from cyclestyle.images import to_pixels, to_tensor, write_image
+from cyclestyle.images import read_image, to_pixels, to_tensor, write_image
 from cyclestyle.memory import keep_freed_memory
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
-from cyclestyle.translate.__main__ import main as translate
+from cyclestyle.translate.pipeline import Settings, translate_files
+from cyclestyle.translate.sources import find_jobs, make_folders
 from cyclestyle.translate.translator import Translator
 
 ROOT = Path(__file__).parents[1]
@@ -146,21 +147,27 @@ def _plain_batch(net: nn.Module, pictures: list[np.ndarray], device: torch.devic
 
 
 def _files(model: TrainedModel, side: int, device: torch.device, rounds: int) -> Row:
-    count, batch = (600, 16) if device.type == "cuda" else (8, 1)
+    """JPEGs to JPEGs, and what share of that time the network takes by itself."""
+    count, batch = (600, 16) if device.type == "cuda" else (16, 1)
+    translator = Translator(model, device=device.type)
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = save_checkpoint(
-            Path(folder), model.config, {"step": 0, "generators": model.generators}, keep_last=1
-        )
         _draw(Path(folder, "in"), count, side)
-        words = [str(checkpoint), str(Path(folder, "in")), "-o", str(Path(folder, "out")), "--overwrite"]
-        words += ["--batch-size", str(batch), "--device", device.type]
+        jobs = find_jobs([str(Path(folder, "in"))], Path(folder, "out"))
+        make_folders(jobs)
+        pictures = [read_image(job.source) for job in jobs]
+        settings = Settings(batch, most=10**9, quality=95, provenance=None)
 
         def files() -> None:
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                assert translate(words) == 0
+            with contextlib.redirect_stderr(io.StringIO()):
+                assert translate_files(translator, jobs, settings) == 0
 
-        times = interleave({"files": files}, device, max(1, rounds // 2), seconds=0)
-    return _row(f"{count} files of {side} pixels, loading the model as well", times["files"], None, count)
+        def network() -> None:
+            for i in range(0, count, batch):
+                translator.batch(pictures[i : i + batch])
+
+        times = interleave({"files": files, "network": network}, device, max(3, rounds // 2), seconds=0)
+    row = _row(f"{count} files of {side} pixels", times["files"], None, count)
+    return row | {"of_network": times["network"].median / times["files"].median}
 
 
 def _input(config: Config, device: torch.device, auto: torch.dtype, rounds: int, count: int = 200) -> Iterator[Row]:
@@ -220,6 +227,7 @@ def _line(row: Row) -> str:
         "times_plain": "{:5.2f} x plain",
         "of_ceiling": "{:4.0%} of the ceiling",
         "of_floor": "{:4.0%} of the convolutions alone",
+        "of_network": "{:4.0%} of it in the network alone",
         "gflops": "{:8.0f} GFLOP/s",
         "floor_seconds": "{:8.3f} s for the convolutions of a step alone",
         "tflop": "{:.3f} TFLOP",
