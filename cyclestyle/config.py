@@ -188,6 +188,11 @@ class TrainConfig(Section):
     beta1: float = Field(0.5, ge=0, lt=1, description="first beta of Adam")
     beta2: float = Field(0.999, ge=0, lt=1, description="second beta of Adam")
     pool_size: int = Field(50, ge=0, description="translated pictures kept for the discriminators (0: none)")
+    replay: int = Field(
+        0,
+        ge=0,
+        description="earlier pictures, real and translated, that discriminators see in each step beside the new ones",
+    )
     ema: float = Field(0.0, ge=0, lt=1, description="decay a step of the generators' moving average (0: off)")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="of convolutions; auto takes the fastest that the device computes natively"
@@ -206,6 +211,13 @@ class TrainConfig(Section):
         description="how often a run that diverges goes back to its last checkpoint and halves the rate",
     )
     init_from: str | None = Field(None, description="start with the generators of this run folder or model file")
+
+    @field_validator("replay")
+    @classmethod
+    def _replay_has_a_pool(cls, replay: int, info: ValidationInfo) -> int:
+        if replay and info.data.get("pool_size") == 0:
+            raise ValueError(f"{replay} earlier pictures are asked for and none are kept; set train.pool_size=50 too")
+        return replay
 
     @field_validator("decay_steps")
     @classmethod

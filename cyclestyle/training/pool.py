@@ -1,4 +1,4 @@
-"""History of translated pictures for the discriminators (Shrivastava et al., arXiv:1612.07828, section 2.3)."""
+"""History of pictures for the discriminators (Shrivastava et al., arXiv:1612.07828, section 2.3)."""
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class ImagePool:
             else:
                 chosen.append(image)
         return torch.cat(chosen)
+
+    def draw(self, count: int, rng: np.random.Generator) -> Tensor:
+        """So many of those that are kept, (count, 3, H, W), some of them twice where there are few."""
+        return torch.cat([self.images[int(i)] for i in rng.integers(len(self.images), size=count)])
 
     def state_dict(self) -> dict[str, list[Tensor]]:
         return {"images": self.images}

@@ -40,7 +40,8 @@ class TrainState:
         self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None
         self.optim_g, self.optim_d = (_adam(nets, train) for nets in (self.generators, self.discriminators))
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        self.pools = {"disc_a": ImagePool(train.pool_size), "disc_b": ImagePool(train.pool_size)}
+        kept = ("disc_a", "disc_b", *(("real_a", "real_b") if train.replay else ()))
+        self.pools = {name: ImagePool(train.pool_size) for name in kept}
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.retries = 0
         self.best: dict[str, float] = {}
@@ -58,6 +59,11 @@ class TrainState:
     def best_generators(self) -> torch.nn.ModuleDict:
         """The generators to translate with: the moving average if there is one."""
         return self.generators if self.average is None else self.average
+
+    @property
+    def replay(self) -> int:
+        """Earlier pictures that discriminators see beside the new ones."""
+        return self._config.train.replay
 
     @property
     def batch_size(self) -> int:
@@ -157,7 +163,8 @@ class TrainState:
         if self.scaler.is_enabled() and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         for name, pool in self.pools.items():
-            pool.load_state_dict(state["pools"][name], self._device, self._config.data.crop_size)
+            images = state["pools"].get(name, {"images": []})
+            pool.load_state_dict(images, self._device, self._config.data.crop_size)
         self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self.summed, self.summed_seconds = state["summed"], state["summed_seconds"]
         self.retries, self.best = state.get("retries", 0), dict(state.get("best", {}))

@@ -53,9 +53,18 @@ class TrainStep:
     def _learn(self, real_a: Tensor, real_b: Tensor) -> Values:
         state = self._state
         losses, fake_a, fake_b = self._generators(self._generators_learn, real_a, real_b)
-        shown_a = state.pools["disc_a"].query(fake_a, state.random(0))
-        shown_b = state.pools["disc_b"].query(fake_b, state.random(1))
-        losses_d, scores = self._discriminators(self._discriminators_learn, real_a, shown_a, real_b, shown_b)
+        shown = {
+            "real_a": real_a,
+            "disc_a": state.pools["disc_a"].query(fake_a, state.random(0)),
+            "real_b": real_b,
+            "disc_b": state.pools["disc_b"].query(fake_b, state.random(1)),
+        }
+        for number, name in enumerate(shown if state.replay else (), start=2):
+            pool, rng = state.pools[name], state.random(number)
+            if name.startswith("real"):
+                pool.query(shown[name], rng)
+            shown[name] = torch.cat([shown[name], pool.draw(state.replay, rng)])
+        losses_d, scores = self._discriminators(self._discriminators_learn, *shown.values())
         state.scaler.update()
         return _grouped("loss", {**losses, **losses_d}) | _grouped("score", scores)
 

@@ -88,11 +88,10 @@ def test_workers_change_no_bit(tiny: dict[str, Any], straight: Path, tmp_path: P
     assert_same_end(tmp_path / "run", straight)
 
 
-@pytest.mark.parametrize("step", [1, 4, 7])
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stopped_run_goes_on_to_the_same_bit(
-    tiny: dict[str, Any], straight: Path, tmp_path: Path, step: int, workers: int, monkeypatch: pytest.MonkeyPatch
+def run_until(
+    step: int, values: dict[str, Any], run_dir: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any
 ) -> None:
+    """A run that gets SIGTERM in a step."""
     real = training_step.generator_losses
 
     def stop_at(*args: Any) -> Any:
@@ -104,10 +103,27 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
     stop_at.calls = 0  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
         patch.setattr(training_step, "generator_losses", stop_at)
-        assert run(tiny, tmp_path / "run", data={"workers": workers}) == 143  # saved, then ended by SIGTERM
-    assert final(tmp_path / "run")["step"] == step
+        assert run(values, run_dir, **changes) == 143  # saved, then ended by SIGTERM
+    assert final(run_dir)["step"] == step
+
+
+@pytest.mark.parametrize("step", [1, 4, 7])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_goes_on_to_the_same_bit(
+    tiny: dict[str, Any], straight: Path, tmp_path: Path, step: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_until(step, tiny, tmp_path / "run", monkeypatch, data={"workers": workers})
     assert run(tiny, tmp_path / "run", resume=True) == 0
     assert_same_end(tmp_path / "run", straight)
+
+
+def test_earlier_pictures_are_the_same_after_a_stop(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(tiny, tmp_path / "straight", train={"replay": 2}) == 0
+    run_until(4, tiny, tmp_path / "run", monkeypatch, train={"replay": 2})
+    assert run(tiny, tmp_path / "run", resume=True, train={"replay": 2}) == 0
+    assert_same_end(tmp_path / "run", tmp_path / "straight")
 
 
 def command(values: dict[str, Any], folder: Path, *more: str) -> list[str]:

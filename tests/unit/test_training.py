@@ -14,7 +14,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from cyclestyle.config import TrainConfig, check_config
+from cyclestyle.config import ConfigError, TrainConfig, check_config
 from cyclestyle.training import run_folder
 from cyclestyle.training import step as training_step
 from cyclestyle.training.board import Board
@@ -36,6 +36,43 @@ def test_a_pool_passes_all_through_until_full_then_half_are_old() -> None:
     old = sum(not torch.equal(a, b) for a, b in zip(given[10:], taken[10:], strict=True))
     assert 450 < old < 550
     assert len(pool.images) == 10
+
+
+def test_earlier_pictures_are_drawn_from_a_pool_and_stay_there() -> None:
+    pool, rng = ImagePool(3), np.random.default_rng(0)
+    for value in range(3):
+        pool.query(torch.full((1, 3, 2, 2), float(value)), rng)
+    drawn = pool.draw(60, rng)
+    assert drawn.shape == (60, 3, 2, 2)
+    assert set(drawn.flatten().tolist()) == {0.0, 1.0, 2.0}
+    assert len(pool.images) == 3
+
+
+def test_discriminators_see_earlier_pictures_beside_the_new(tiny: dict[str, Any]) -> None:
+    config = check_config(merged(tiny, {"train": {"replay": 3}}))
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    seen: list[torch.Tensor] = []
+    step = TrainStep(state, config.loss, torch.float32)
+    real = list(torch.rand(4, 2, 1, 3, 32, 32))
+    for number, (real_a, real_b) in enumerate(real):
+        state.begin_step(1.0)
+        watch = state.model.disc_a.register_forward_pre_hook(lambda _, x: seen.append(x[0].detach().clone()))
+        state.finish_step(step(real_a, real_b))
+        watch.remove()
+        of_discriminator = seen[-1]
+        assert of_discriminator.shape == (8, 3, 32, 32), "new and earlier ones, real and translated"
+        assert torch.equal(of_discriminator[:1], real_a)
+        earlier = [a for a, _ in real[: number + 1]]
+        assert all(any(torch.equal(x, a[0]) for a in earlier) for x in of_discriminator[1:4])
+    old = TrainState(check_config(tiny), torch.device("cpu"), torch.float32)
+    state.load_state_dict(old.state_dict())  # of a run without
+    state.begin_step(1.0)
+    state.finish_step(step(*real[0]))
+
+
+def test_earlier_pictures_need_a_pool(tiny: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"train.replay: 3 earlier .* set train.pool_size=50 too"):
+        check_config(merged(tiny, {"train": {"replay": 3, "pool_size": 0}}))
 
 
 def test_a_pool_of_size_0_keeps_nothing() -> None:
