@@ -187,7 +187,9 @@ class TrainConfig(Section):
     lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="first beta of Adam")
     beta2: float = Field(0.999, ge=0, lt=1, description="second beta of Adam")
-    pool_size: int = Field(50, ge=0, description="translated pictures kept for the discriminators (0: none)")
+    pool_size: int = Field(
+        50, ge=0, description="translated and, for replay, real pictures kept for the discriminators (0: none)"
+    )
     replay: int = Field(
         0,
         ge=0,

@@ -1,4 +1,4 @@
-"""Small clips for tests: drawn, written and read again by PyAV."""
+"""Small clips for tests: drawn, written, translated by a function, and read again by PyAV."""
 
 import struct
 from collections.abc import Sequence
@@ -9,10 +9,17 @@ from typing import Any
 import av
 import numpy as np
 
+from cyclestyle.provenance import Provenance
+from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.sources import Job
+from cyclestyle.translate.video import check_videos, translate_video
+from cyclestyle.translate.video_options import VideoOptions
+
 SOUND = {".mp4": "aac", ".mov": "aac", ".mkv": "aac", ".webm": "libopus"}
 PICTURES = {".mp4": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 MILLISECOND = Fraction(1, 1000)
 BASE = {".mp4": Fraction(1, 12800), ".mov": Fraction(1, 12800), ".mkv": MILLISECOND, ".webm": MILLISECOND}
+ORIGIN = Provenance("ab" * 32, "BtoA", "photo to ink")
 
 
 def drawn(count: int, size: tuple[int, int] = (48, 32)) -> np.ndarray:
@@ -74,6 +81,27 @@ def write_clip(
             out.mux(stream.encode(shown))
         out.mux(stream.encode(None))
     return path
+
+
+def same(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return list(pictures)
+
+
+def translated(
+    translator: Any,
+    source: Path,
+    translate: Any = same,
+    target: Path | None = None,
+    batch_size: int = 1,
+    **options: Any,
+) -> Path:
+    """The clip as it comes out, by default in a folder `out` beside it."""
+    (source.parent / "out").mkdir(exist_ok=True)
+    target = target or source.parent / "out" / source.name
+    job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, video=VideoOptions(**options))
+    check_videos([job], settings.video)
+    assert translate_video(translate, translator, source, target, settings) is None
+    return target
 
 
 def read_clip(path: Path) -> tuple[np.ndarray, list[Fraction]]:

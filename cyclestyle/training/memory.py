@@ -67,11 +67,8 @@ def out_of_memory_told(config: Config) -> Iterator[None]:
 def _surely_fits(config: Config, free: int) -> bool:
     """A rough bound from above, as counting takes seconds."""
     generator, discriminator = config.model.generator, config.model.discriminator
-    maps = (
-        (config.train.batch_size + config.train.replay)
-        * config.data.crop_size**2
-        * max(generator.channels, discriminator.channels)
-    )
+    pictures = config.train.batch_size + config.train.replay
+    maps = pictures * config.data.crop_size**2 * max(generator.channels, discriminator.channels)
     return GIB + 2000 * maps * max(1, generator.blocks / 9) < free
 
 

@@ -142,6 +142,9 @@ def _main(argv: list[str] | None) -> int:
         print(f"nothing is left to do for part {args.shard[0]} of {args.shard[1]}")
         return 0
     wrong = check_videos(jobs, video)
+    for told in wrong.values():
+        print(printable(f"failed: {told}"), file=sys.stderr)
+    jobs = [job for job in jobs if job not in wrong]
     translator.scratch = jobs[0].target.parent
     clips = sum(is_video(job.source) for job in jobs)
     counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
@@ -151,9 +154,6 @@ def _main(argv: list[str] | None) -> int:
         f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
         f"({translator.direction}), {found}, on {translator.device.type}"
     )
-    for told in wrong.values():
-        print(printable(f"failed: {told}"), file=sys.stderr)
-    jobs = [job for job in jobs if job not in wrong]
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None

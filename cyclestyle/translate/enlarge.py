@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cyclestyle.images import to_pixels, to_tensor
+from cyclestyle.translate.strips import ROWS
 
 RADIUS = 2  # of the windows in which a translation may follow its source, pixels of the smaller size
 CONTRAST = 0.02  # of [-1, 1]: what varies less counts as flat
 GAINS = -1.0, 1.5  # of the source's detail: beyond these its grain would be raised
-ROWS = 64  # at a time: what is computed of them stays in the processor's cache
 LUMA = (0.299, 0.587, 0.114)
 
 
@@ -24,8 +24,9 @@ def reduced(picture: np.ndarray, short: int) -> np.ndarray:
     size = reduced_size(picture, short)
     if size == picture.shape[:2]:
         return picture
-    (height, width), strips = size, range(0, picture.shape[0], ROWS)
-    narrow = torch.cat([_resized(to_tensor(strip := picture[i : i + ROWS]), len(strip), width) for i in strips], 2)
+    height, width = size
+    strips = [picture[top : top + ROWS] for top in range(0, picture.shape[0], ROWS)]
+    narrow = torch.cat([_resized(to_tensor(strip), len(strip), width) for strip in strips], 2)
     return to_pixels(_resized(narrow, height, width), picture.dtype)[0]
 
 

@@ -16,6 +16,7 @@ from cyclestyle.provenance import main as show_provenance
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.__main__ import main
 from cyclestyle.translate.parts import LENGTH
+from cyclestyle.translate.translator import Translator
 from tests.clip_files import difference, drawn, read_clip, sound_of, write_clip
 
 
@@ -115,15 +116,17 @@ def test_a_clip_that_is_cut_off_is_status_1_though_it_is_translated(
 
 
 def test_clips_of_a_folder_in_which_some_are_too_short_are_translated(
-    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "in").mkdir()
-    for name, count in (("a.mp4", 5), ("b.mp4", 40)):
-        write_clip(tmp_path / "in" / name, drawn(count))
+    monkeypatch.setattr(Translator, "_room", lambda self: 0)  # so that tiles need a file beside the translations
+    (tmp_path / "in" / "a").mkdir(parents=True)
+    for name, count in (("a/a.mp4", 5), ("b.mp4", 30)):
+        write_clip(tmp_path / "in" / name, drawn(count, (96, 80)))
     (tmp_path / "in" / "b.mp4").rename(tmp_path / "in" / "b.avi")
-    assert main([str(run_dir), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--start", "1"]) == 1
+    words = [str(run_dir), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--start", "1", "--tile", "64"]
+    assert main(words) == 1
     printed = capsys.readouterr()
-    assert printed.err == f"failed: {tmp_path / 'in' / 'a.mp4'}: lasts 0.20 s; --start must be before that\n"
+    assert printed.err == f"failed: {tmp_path / 'in' / 'a' / 'a.mp4'}: lasts 0.20 s; --start must be before that\n"
     assert "1 translated into " in printed.out
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["b.mp4"]
 

@@ -6,60 +6,25 @@ import tracemalloc
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import av
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageFilter
 
 from cyclestyle.errors import UserError
-from cyclestyle.images import ImageError
-from cyclestyle.provenance import Provenance, read_provenance
+from cyclestyle.provenance import read_provenance
 from cyclestyle.translate import parts
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.flicker import Smoother
 from cyclestyle.translate.pipeline import Settings
 from cyclestyle.translate.sources import Job
-from cyclestyle.translate.style import WHOLE
 from cyclestyle.translate.video import check_videos, translate_video
 from cyclestyle.translate.video_options import CODECS, VideoOptions
-from tests.clip_files import BASE, difference, drawn, read_clip, sound_of, turn, write_clip
+from tests.clip_files import BASE, ORIGIN, difference, drawn, read_clip, same, sound_of, translated, write_clip
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".webm"]
-ORIGIN = Provenance("ab" * 32, "BtoA", "photo to ink")
-
-
-def same(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return list(pictures)
-
-
-@pytest.fixture
-def translator(tmp_path: Path) -> Any:
-    """What tells a model from others."""
-    (tmp_path / "model").write_bytes(b"weights")
-    return SimpleNamespace(
-        model=SimpleNamespace(path=tmp_path / "model"), direction="AtoB", dtype=torch.float32, style=WHOLE
-    )
-
-
-def translated(
-    translator: Any,
-    source: Path,
-    translate: Any = same,
-    target: Path | None = None,
-    batch_size: int = 1,
-    **options: Any,
-) -> Path:
-    """The clip as it comes out."""
-    (source.parent / "out").mkdir(exist_ok=True)
-    target = target or source.parent / "out" / source.name
-    job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, video=VideoOptions(**options))
-    check_videos([job], settings.video)
-    assert translate_video(translate, translator, source, target, settings) is None
-    return target
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -86,23 +51,6 @@ def test_a_clip_keeps_container_size_pictures_times_and_sound_and_says_where_it_
     assert sorted(p.name for p in target.parent.iterdir()) == [target.name], "parts are gone"
 
 
-@pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1), (0, 1, 1, 0)])
-def test_a_clip_comes_out_upright(matrix: tuple[int, int, int, int], translator: Any, tmp_path: Path) -> None:
-    pictures = drawn(3)
-    source = write_clip(tmp_path / "a.mp4", pictures)
-    turn(source, matrix)
-    made, _ = read_clip(translated(translator, source))
-    a, b, c, d = matrix
-    expected = pictures if a else pictures.swapaxes(1, 2)
-    expected = expected[:, :, ::-1] if a + c < 0 else expected
-    expected = expected[:, ::-1] if b + d < 0 else expected
-    assert difference(made, expected) < 4
-    with av.open(str(source.parent / "out" / "a.mp4")) as container:
-        frame = next(container.decode(video=0))
-        assert frame.rotation == 0
-        assert "DISPLAYMATRIX" not in str(list(frame.side_data))
-
-
 @pytest.mark.parametrize("codec", CODECS)
 def test_every_codec_writes_odd_sizes_as_they_are(codec: str, translator: Any, tmp_path: Path) -> None:
     size = (67, 65)
@@ -114,45 +62,6 @@ def test_every_codec_writes_odd_sizes_as_they_are(codec: str, translator: Any, t
     assert times == read_clip(source)[1]
     with av.open(str(target)) as container:
         assert container.streams.video[0].codec_context.codec.canonical_name == codec.replace("h265", "hevc")
-
-
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("matrix", [1, 5, 9, 2])
-def test_colours_stay_whatever_the_source_counts_them_in(
-    matrix: int, full: bool, translator: Any, tmp_path: Path
-) -> None:
-    colours = np.array([(200, 40, 50), (30, 170, 60), (40, 60, 210), (128, 128, 128), (235, 235, 235), (9, 9, 9)])
-    pictures = np.broadcast_to(np.uint8(colours)[:, None, None], (6, 32, 48, 3)).copy()
-    source = write_clip(
-        tmp_path / "a.mp4", pictures, colorspace=matrix, color_range=2 if full else 1, pix_fmt="yuv444p",
-        color_primaries=2, color_trc=2,
-    )  # fmt: skip
-    seen: list[np.ndarray] = []
-    target = translated(translator, source, lambda pictures: [seen.extend(pictures), *pictures][1:])
-    assert np.abs(np.stack(seen).mean((1, 2)) - colours).max() < 5
-    made, _ = read_clip(target)
-    assert np.abs(made.mean((1, 2)) - colours).max() < 5
-    with av.open(str(target)) as container:
-        context = container.streams.video[0].codec_context
-        assert (context.colorspace, context.color_range, context.color_primaries, context.color_trc) == (1, 1, 1, 1)
-
-
-def test_high_dynamic_range_is_brought_to_the_standard_one(translator: Any, tmp_path: Path) -> None:
-    grey = np.full((4, 32, 48, 3), 128, np.uint8)
-    source = write_clip(tmp_path / "a.mp4", grey, colorspace=9, color_primaries=9, color_trc=16, pix_fmt="yuv420p10le")
-    made, _ = read_clip(translated(translator, source))
-    assert 170 < made.mean() < 200, "half the signal of PQ is 100 of the 203 nits of white"
-
-
-def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator: Any, tmp_path: Path) -> None:
-    source = write_clip(tmp_path / "a.mp4", drawn(120), sound=True)
-    target = translated(translator, source, start=Fraction(3), end=Fraction(4))
-    made, times = read_clip(target)
-    assert times == [Fraction(i, 25) for i in range(25)]
-    assert difference(made, read_clip(source)[0][75:100]) < 4
-    sound, whole = sound_of(target), sound_of(source)
-    assert [data for _, data in sound] == [data for time, data in whole if 3 <= time < 4]
-    assert 0 <= sound[0][0] < 0.03
 
 
 def test_chapters_and_subtitles_are_passed_through(translator: Any, tmp_path: Path) -> None:
@@ -177,45 +86,6 @@ def test_chapters_and_subtitles_are_passed_through(translator: Any, tmp_path: Pa
         ]  # fmt: skip
         [line] = [p for p in made.demux(subtitles=0) if p.size]
         assert (bytes(line), line.pts * line.time_base) == (b"rain", Fraction(1, 2))
-
-
-def test_of_two_moments_in_a_frame_the_first_is_shown(translator: Any, tmp_path: Path) -> None:
-    moments = np.full((40, 64, 96, 3), 40, np.uint8)
-    for i, moment in enumerate(moments):
-        moment[:, i : i + 40] = 220  # a bar that wanders
-    woven = moments[1::2].copy()
-    woven[:, 1::2] = moments[::2, 1::2]  # the lower field first, as the encoder will have it
-    interlaced = 1 << 18 | 1 << 29  # FFmpeg's AV_CODEC_FLAG_INTERLACED_DCT and _ME
-    source = write_clip(
-        tmp_path / "a.mkv", woven, codec="mpeg2video", flags=interlaced, bit_rate=10**7, time_base=Fraction(1, 25)
-    )
-    made, times = read_clip(translated(translator, source, crf=1))
-    assert times == read_clip(source)[1]
-    combs = [np.abs(np.diff(pictures.astype(int), axis=1)).mean() for pictures in (read_clip(source)[0], made)]
-    assert combs[1] < 0.1 * combs[0]
-    assert difference(made, moments[::2]) < 1 < difference(made, moments[1::2])
-
-
-@pytest.mark.parametrize(("fps", "shown"), [("10", [0, 2, 5, 7]), ("50", [i // 2 for i in range(20)])])
-def test_another_rate_repeats_or_leaves_out_pictures_and_translates_each_once(
-    fps: str, shown: list[int], translator: Any, tmp_path: Path
-) -> None:
-    source = write_clip(tmp_path / "a.mkv", drawn(10))
-    counted: list[int] = []
-    made, times = read_clip(
-        translated(translator, source, lambda p: [counted.append(len(p)), *p][1:], fps=Fraction(fps), batch_size=3)
-    )
-    assert [float(t) for t in times] == pytest.approx([i / int(fps) for i in range(len(shown))], abs=1e-3)
-    assert difference(made, read_clip(source)[0][shown]) < 4
-    assert sum(counted) == len(set(shown))
-    assert max(counted) == 3
-
-
-def test_pixels_that_are_not_square_stay_so(translator: Any, tmp_path: Path) -> None:
-    source = write_clip(tmp_path / "a.mp4", drawn(3), sample_aspect_ratio=Fraction(4, 3))
-    turn(source, (0, 1, -1, 0))
-    with av.open(str(translated(translator, source))) as container:
-        assert container.streams.video[0].codec_context.sample_aspect_ratio == Fraction(3, 4)
 
 
 def interrupting(after: int) -> Any:
@@ -284,14 +154,6 @@ def test_other_options_and_other_models_begin_anew(translator: Any, tmp_path: Pa
     translated(translator, source, lambda p: [counted.append(len(p)), *p][1:])
     assert sum(counted) == 60
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.mp4"]
-
-
-def test_a_search_that_goes_too_far_begins_at_the_start(translator: Any, tmp_path: Path) -> None:
-    source = write_clip(tmp_path / "a.mkv", drawn(120), gop_size=250)
-    clip = Clip(source, VideoOptions(start=Fraction("4.4")))
-    assert [shot.times for shot in clip.shots()] == [(i * 40,) for i in range(10)]
-    clip._timed = lambda start: iter(())  # type: ignore[method-assign]
-    assert list(clip.shots()) == []
 
 
 def test_few_pictures_are_held_at_a_time(translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,22 +252,6 @@ def test_without_pyav_the_line_names_what_to_install(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match=r"clips need PyAV: pip install 'cyclestyle\[video\]'"):
         check_videos([Job(tmp_path / "a.mp4", tmp_path / "b.mp4")], VideoOptions())
     check_videos([Job(tmp_path / "a.png", tmp_path / "b.png")], VideoOptions())
-
-
-def test_what_is_no_clip_is_told(tmp_path: Path) -> None:
-    (tmp_path / "text.mp4").write_text("no clip")
-    (tmp_path / "folder.mp4").mkdir()
-    with av.open(str(tmp_path / "sound.mkv"), "w") as out:
-        stream = out.add_stream("pcm_s16le", 48000)
-        silence = av.AudioFrame.from_ndarray(np.zeros((1, 960), np.int16), "s16", "mono")
-        silence.sample_rate = 48000
-        out.mux(stream.encode(silence))
-    for name, told in {
-        "text.mp4": "not a video, or a damaged one", "folder.mp4": "not a file", "missing.mp4": "no such file",
-        "sound.mkv": "holds no moving pictures",
-    }.items():  # fmt: skip
-        with pytest.raises(ImageError, match=f"{name}: {told}"):
-            Clip(tmp_path / name, VideoOptions())
 
 
 def test_a_large_file_is_searched_for_its_origin_in_little_memory(tmp_path: Path) -> None:
