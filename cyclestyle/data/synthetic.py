@@ -4,7 +4,10 @@ The training folders share no scene; in the test folders files of equal name sho
 has a ground truth and its quality can be measured without any network.
 """
 
+import os
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -151,10 +154,17 @@ def write_set(out: Path, count: int, size: int, seed: int, test_count: int) -> N
     ]
     from cyclestyle.images import write_image  # imports torch, which help can do without
 
-    for path, draw, key in tqdm(jobs, "drawing", unit="picture", disable=None):
+    def draw_one(path: Path, draw: Callable[[Scene, np.random.Generator], Array], key: list[int]) -> None:
         scene = draw_scene(np.random.default_rng(key), size)
-        picture = draw(scene, np.random.default_rng([*key, 1]))
-        write_image(path, picture)
+        write_image(path, draw(scene, np.random.default_rng([*key, 1])))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            done = pool.map(draw_one, *zip(*jobs, strict=True))
+            list(tqdm(done, "drawing", len(jobs), unit="picture", disable=None))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # Ctrl-C does not wait for the rest
+            raise
 
 
 def _photo_layer(picture: Array, layer: Layer, bottom: int, haze: Array, rng: np.random.Generator) -> Array:

@@ -157,7 +157,7 @@ def start(words: list[str]) -> "subprocess.Popen[str]":
 @pytest.fixture(scope="module")
 def longer(tiny: dict[str, Any]) -> dict[str, Any]:
     """A run that is long enough to be killed in the middle."""
-    return merged(tiny, {"train": {"max_steps": 150, "save_every_steps": 40}, "report": {"sample_every_steps": 50}})
+    return merged(tiny, {"train": {"max_steps": 80, "save_every_steps": 30}, "report": {"sample_every_steps": 40}})
 
 
 @pytest.fixture(scope="module")

@@ -113,6 +113,7 @@ KNOWN = {  # looked at: each shows one photograph or one painting, in two reprod
 }  # fmt: skip
 
 
+@pytest.mark.long
 def test_among_real_landscapes_all_copies_are_found_and_no_others(real_data: Path) -> None:
     paths = find_images(real_data / "ink2photo")
     pictures = [read_image(path) for path in paths]

@@ -170,7 +170,7 @@ def test_winograd_and_its_gradients_equal_float64(
     assert all(relative_error(*pair) < tolerance for pair in zip(gradients, exact_gradients, strict=True))
 
 
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [1, pytest.param(2, marks=pytest.mark.long)])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(
     ("channels", "side", "dtype", "tolerance"),
