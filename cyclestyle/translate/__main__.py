@@ -53,10 +53,10 @@ def _add_style(parser: Parser) -> None:
     group.add_argument(
         "--scale",
         type=_number_or_word,
-        default="native",
-        metavar="native|train|PIXELS",
-        help="the size at which strokes are made: as it is, that of training, or so many pixels on the short side; "
-        "translations have the size of their source all the same (default: native)",
+        default=1080,
+        metavar="PIXELS|train|native",
+        help="strokes are as large as in a picture of so many pixels on the short side, of the size of training, or "
+        "of any size; translations have the size of their source all the same (default: 1080)",
     )
     group.add_argument(
         "--strength", type=float, default=1.0, metavar="S", help="0 to 1: how much of the style (default: 1)"

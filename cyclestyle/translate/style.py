@@ -16,9 +16,9 @@ class Style:
     """What is made of what a generator gives.
 
     Attributes:
-        scale: native: the generator sees pictures as they are. train: at the size it was trained on, `data.load_size`
-            pixels on the short side, and the result is brought back to the size of the source. A number: so many.
-            Pictures that are smaller stay as they are.
+        scale: pixels on the short side that the generator sees at most: a larger picture is reduced for it, and the
+            result brought back to the size of the source. train: so many as it was trained on, `data.load_size`.
+            native: all.
         strength: 0 to 1, from the source to the translation.
         keep_colour: the lightness of the translation, the colours of the source.
 
@@ -26,7 +26,7 @@ class Style:
         UserError: a value out of its range.
     """
 
-    scale: str | int = "native"
+    scale: str | int = 1080
     strength: float = 1.0
     keep_colour: bool = False
 
@@ -34,8 +34,8 @@ class Style:
         known = self.scale in ("native", "train") if isinstance(self.scale, str) else self.scale >= LEAST_SHORT
         if not known:
             raise UserError(
-                f"scale: {self.scale!r} is not a choice; accepted: native, train, or pixels of the short side, "
-                f"{LEAST_SHORT} or more"
+                f"scale: {self.scale!r} is not a choice; accepted: pixels of the short side, {LEAST_SHORT} or more, "
+                "train, or native"
             )
         if not 0 <= self.strength <= 1:
             raise UserError(f"strength: must be between 0 and 1, not {self.strength:g}")

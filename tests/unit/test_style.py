@@ -142,7 +142,10 @@ def test_small_pictures_are_not_enlarged_for_the_generator(size: tuple[int, int]
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"scale": "big"}, "scale: 'big' is not a choice; accepted: native, train, or pixels"),
+        (
+            {"scale": "big"},
+            "scale: 'big' is not a choice; accepted: pixels of the short side, 32 or more, train, or native",
+        ),
         ({"scale": 20}, "scale: 20 is not a choice"),
         ({"strength": 1.5}, "strength: must be between 0 and 1, not 1.5"),
         ({"strength": float("nan")}, "strength: must be between 0 and 1, not nan"),

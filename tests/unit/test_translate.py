@@ -107,6 +107,15 @@ def test_pictures_that_were_never_resized_in_training_are_not_for_their_translat
         assert translator.size_seen(noise(200, 120)) == ((200, 120) if resize == "none" else (68, 40))
 
 
+def test_large_pictures_are_reduced_for_the_network_unless_told_otherwise(run_dir: Path) -> None:
+    photo, scroll, video = (np.broadcast_to(np.uint8(0), (*s, 3)) for s in ((3000, 4000), (800, 9000), (1080, 1920)))
+    translator = cyclestyle.Translator.load(run_dir)
+    assert translator.size_seen(photo) == (1080, 1440)
+    assert translator.size_seen(scroll) == (800, 9000)
+    assert translator.size_seen(video) == (1080, 1920)
+    assert cyclestyle.Translator.load(run_dir, style=cyclestyle.Style("native")).size_seen(photo) == (3000, 4000)
+
+
 def test_a_batch_of_mixed_sizes_equals_one_by_one(run_dir: Path) -> None:
     translator = cyclestyle.Translator.load(run_dir, precision="fp32")
     pictures = [noise(40, 40), noise(33, 50), noise(40, 38), noise(40, 40)[::-1].copy()]
