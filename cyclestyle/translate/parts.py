@@ -149,6 +149,19 @@ def check_sound(clip: Clip, suffix: str) -> None:
                 )
 
 
+def subtitles_lost(clip: Clip, suffix: str) -> str | None:
+    """That a container does not hold the subtitles of a clip, and which would; None: it does."""
+    with clip.open() as source:
+        subtitles = [stream for stream in source.streams.subtitles if stream.codec_context]
+        kinds = {s.codec_context.name for s in subtitles if not _holds(suffix, s)}
+        if not kinds:
+            return None
+        holding = [name[1:] for name in CONTAINERS if all(_holds(name, s) for s in subtitles)]
+        return f"{clip.path}: {suffix} does not hold its subtitles ({', '.join(sorted(kinds))}), which are left out" + (
+            f"; --format {' or '.join(holding)} keeps them" if holding else ""
+        )
+
+
 def _holds(suffix: str, stream: Any) -> bool:
     av = need_av()
     try:

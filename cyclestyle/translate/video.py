@@ -28,7 +28,15 @@ from cyclestyle.files import put_in_place, remove_leftovers, sha256
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip, Shot, need_av
 from cyclestyle.translate.flicker import Smoother
-from cyclestyle.translate.parts import LENGTH, PartWriter, check_sound, find_parts, join_parts, last_pictures
+from cyclestyle.translate.parts import (
+    LENGTH,
+    PartWriter,
+    check_sound,
+    find_parts,
+    join_parts,
+    last_pictures,
+    subtitles_lost,
+)
 from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
 
 if TYPE_CHECKING:
@@ -89,6 +97,8 @@ def translate_video(
             f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
             "--max-megapixels allows more"
         )
+    if lost := subtitles_lost(clip, target.suffix.lower()):
+        tqdm.write(printable(lost))
     key = _key(source, translator, settings)
     folder = target.with_name(f".{target.name}.partial-{key}")
     try:

@@ -64,7 +64,9 @@ def test_every_codec_writes_odd_sizes_as_they_are(codec: str, translator: Any, t
         assert container.streams.video[0].codec_context.codec.canonical_name == codec.replace("h265", "hevc")
 
 
-def test_chapters_and_subtitles_are_passed_through(translator: Any, tmp_path: Path) -> None:
+def test_chapters_and_subtitles_are_passed_through(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = write_clip(tmp_path / "plain.mkv", drawn(50), sound=True)
     source = tmp_path / "a.mkv"
     chapters: list[Any] = [
@@ -86,6 +88,11 @@ def test_chapters_and_subtitles_are_passed_through(translator: Any, tmp_path: Pa
         ]  # fmt: skip
         [line] = [p for p in made.demux(subtitles=0) if p.size]
         assert (bytes(line), line.pts * line.time_base) == (b"rain", Fraction(1, 2))
+    assert "subtitles" not in capsys.readouterr().out
+    with av.open(str(translated(translator, source, target=tmp_path / "a.mp4"))) as made:
+        assert not made.streams.subtitles
+    told = f"{source}: .mp4 does not hold its subtitles (srt), which are left out; --format mkv keeps them"
+    assert told in capsys.readouterr().out
 
 
 def interrupting(after: int) -> Any:
