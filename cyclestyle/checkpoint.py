@@ -153,7 +153,7 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
 
 
 def read_model(path: Path) -> TrainedModel:
-    """The generators in a .pt checkpoint or a .safetensors file; of a run folder, those that measured best, or the newest.
+    """The generators in a .pt or a .safetensors file; of a run folder, those that measured best, or else the newest.
 
     Raises:
         CheckpointError: nothing there can be read as a model; the text says what was looked for.
