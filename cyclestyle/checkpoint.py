@@ -92,12 +92,11 @@ def save_best(folder: Path, config: Config, state: dict[str, Any]) -> None:
     """
     path = folder / "best.pt"
     kept = {key: state[key] for key in ("step", "generators", "best")}
-    with _named(path):
-        folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as file:
-            torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **kept}, file)
     with _named(path.with_suffix(".safetensors")):
+        folder.mkdir(parents=True, exist_ok=True)
         _save_generators(path.with_suffix(".safetensors"), config, state)
+    with _named(path), atomic_write(path) as file:
+        torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **kept}, file)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageDraw, ImageOps
+from PIL import ExifTags, Image, ImageDraw
 from torch import Tensor
 
 from cyclestyle.config import DataConfig
@@ -19,8 +19,11 @@ from cyclestyle.files import atomic_write
 
 # Registered by Pillow, yet not decoded by it: stubs, a video probe, and PostScript, which runs a program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
-
-
+_TURNS = [  # what undoes the orientations 2 to 8 of EXIF
+    *(Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM),
+    *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
+]
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and that black is the largest value
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
@@ -141,7 +144,23 @@ def read_image(path: Path) -> np.ndarray:
     """
     with open_image(path) as opened, decoding(path):
         opened.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(opened)))
+        return np.asarray(_to_rgb(upright(opened)))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """1 to 8, as EXIF numbers them; 1 where it does not say, or is damaged."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # Pillow raises many kinds
+        return 1
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says that it is to be shown."""
+    image.load()  # turns a TIFF by itself
+    orientation = orientation_of(image)
+    return image if orientation == 1 else image.transpose(_TURNS[orientation - 2])
 
 
 def resize_image(picture: np.ndarray, size: int, how: str) -> np.ndarray:
@@ -205,6 +224,8 @@ def scaled_grey(image: Image.Image) -> np.ndarray:
     """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
     grey = np.asarray(image).astype(np.float64)
     full = 65535.0
+    if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        grey = full - grey
     if image.mode == "F":  # some programs write 0..1, others 0..255
         full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
     grey *= 255 / full

@@ -55,13 +55,14 @@ def _main(argv: list[str] | None) -> int:
     from cyclestyle.evaluate.page import write_page
     from cyclestyle.evaluate.table import table
     from cyclestyle.files import atomic_write, new_folder, refuse_used_folder
+    from cyclestyle.translate.style import Style
     from cyclestyle.translate.translator import Translator
 
     if args.out is not None:
         refuse_used_folder(args.out)
     model = read_model(args.model)
     translators = {
-        key: Translator(model, direction, args.device, args.precision)
+        key: Translator(model, direction, args.device, args.precision, style=Style("native"))
         for key, direction in (("ab", "AtoB"), ("ba", "BtoA"))
     }
     device, dtype = translators["ab"].device, str(translators["ab"].dtype).removeprefix("torch.")

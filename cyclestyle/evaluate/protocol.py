@@ -81,6 +81,8 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     best = _best_beside(model)
     if best is not None and best.step != model.step:
         lines.append(f"this is step {model.step}; step {best.step} measured better while training: {best.path}")
+    if model.path.stem == "best" and args.split == "test" and not Path(config.root or "", "valA").is_dir():
+        lines.append("the generators were chosen by pictures of the test folders; hold others out in valA and valB")
     if args.split == "train":
         lines.append(
             "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "

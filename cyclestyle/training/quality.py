@@ -122,11 +122,12 @@ def evaluate(
     report.warnings(state.step, state.watch.look_at_quality(values))
     value = _value(config, values)
     if _is_better(config, value, state.best):
-        state.best = {"value": value, "step": state.step, "since": 0, "last": value}
+        before, state.best = state.best, {"value": value, "step": state.step, "since": 0, "last": value}
         try:
             save_best(checkpoints, config, state.state_dict())
         except CheckpointError as error:
             log.error("%s; the best generators so far are not kept", error)
+            state.best = before
     elif state.best:
         state.best |= {"since": state.best["since"] + 1, "last": value}
     log.debug("step %d  %s", state.step, describe_best(config, state))

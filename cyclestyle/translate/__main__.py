@@ -23,7 +23,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "inputs", nargs="+", metavar="INPUT", help="pictures, clips, folders (with all below them) or globs"
     )
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the translations")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the translations; of one input, a file"
+    )
     way = parser.add_mutually_exclusive_group()
     way.add_argument("--direction", choices=("AtoB", "BtoA"), help="default: AtoB")
     way.add_argument(
@@ -55,8 +57,8 @@ def _add_style(parser: Parser) -> None:
         type=_number_or_word,
         default=1080,
         metavar="PIXELS|train|native",
-        help="strokes are as large as in a picture of so many pixels on the short side, of the size of training, or "
-        "of any size; translations have the size of their source all the same (default: 1080)",
+        help="pixels on the short side that the network sees of larger pictures: fewer make larger strokes; as in "
+        "training, or all. Translations have the size of their source (default: 1080)",
     )
     group.add_argument(
         "--strength", type=float, default=1.0, metavar="S", help="0 to 1: how much of the style (default: 1)"
@@ -150,10 +152,8 @@ def _main(argv: list[str] | None) -> int:
     counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
     found = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
     found += f" (part {args.shard[0]} of {args.shard[1]})" * (args.shard[1] > 1)
-    print(
-        f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target} "
-        f"({translator.direction}), {found}, on {translator.device.type}"
-    )
+    model = f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target}"
+    print(printable(f"{model} ({translator.direction}), {found}, on {translator.device.type}"))
     make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
@@ -162,7 +162,7 @@ def _main(argv: list[str] | None) -> int:
     settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video, args.skip_existing)
     failures = translate_files(translator, jobs, settings)
     done, failures = len(jobs) - failures, failures + len(wrong)
-    print(f"{done} translated into {args.out}" + (f", {failures} failed" if failures else ""))
+    print(printable(f"{done} translated into {args.out}") + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 LENGTH = 48  # shots of a part
+DAMAGE = "damage.txt"
 OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp"}
 XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, 1.1.4
 
@@ -55,6 +56,12 @@ def last_pictures(folder: Path, parts: list[Part]) -> tuple[np.ndarray, np.ndarr
         return None
     with np.load(folder / f"last_{parts[-1].last}.npz") as last:
         return last["arr_0"], last["arr_1"]
+
+
+def noted_damage(folder: Path) -> str | None:
+    """What was wrong with the clip as far as there are parts; None: nothing."""
+    note = folder / DAMAGE
+    return note.read_text() if note.exists() else None
 
 
 class PartWriter:
@@ -95,6 +102,9 @@ class PartWriter:
         if self._clip.smooth:
             with atomic_write(self._folder / f"last_{last}.npz") as file:
                 np.savez(file, *self._last)
+        if self._clip.damage and noted_damage(self._folder) is None:
+            with atomic_write(self._folder / DAMAGE) as file:
+                file.write(self._clip.damage.encode())
         with atomic_write(self._folder / f"part_{first}_{last}_{end}.mp4") as file:
             file.write(self._encoded.getbuffer())
         for old in self._folder.glob("last_*.npz"):

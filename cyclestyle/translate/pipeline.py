@@ -158,7 +158,7 @@ class _Work:
         """An animation: frame by frame, as the encoder asks for them."""
         self._settle(0)
         target = loaded.job.target
-        if not holds_frames(target):
+        if not holds_frames(target, loaded.source.deep):
             self._bar.write(
                 printable(f"{loaded.job.source}: has {loaded.source.count} frames, {target.suffix} holds the first")
             )
@@ -176,6 +176,7 @@ class _Work:
 
     def _translate_clip(self, job: Job) -> None:
         """A clip: one pass for each of the files of its job."""
+        told = None
         try:
             for file, target in self._unwritten(job):
                 settings = replace(self._settings, provenance=self._origin(file))

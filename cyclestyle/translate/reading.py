@@ -10,11 +10,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageCms, ImageOps
+from PIL import ExifTags, Image, ImageCms
 
-from cyclestyle.images import MOST_PIXELS, decoding, open_image, scaled_grey
+from cyclestyle.images import (
+    MOST_PIXELS,
+    PHOTOMETRIC,
+    WHITE_IS_ZERO,
+    ImageError,
+    decoding,
+    open_image,
+    orientation_of,
+    scaled_grey,
+    upright,
+)
 
-BITS_PER_SAMPLE = 258  # a tag of TIFF
+BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
 # What a TIFF says of its content; its other tags tell how the file is laid out, which is not that of the translation.
 DESCRIPTIVE = {
@@ -68,6 +78,7 @@ class Source:
 
     Attributes:
         count: of frames.
+        deep: whether they have 16 bit a channel.
         about: what it says beside them.
 
     Raises:
@@ -77,10 +88,19 @@ class Source:
     def __init__(self, path: Path, most: int = MOST_PIXELS) -> None:
         self._path, self._most = path, most
         self._image = open_image(path, most, ALLOW_MORE)
+        try:
+            self._describe(path)
+        except ImageError:
+            self.close()
+            raise
+
+    def _describe(self, path: Path) -> None:
         with self._decoding():
-            self._deep = _is_deep(self._image)
-            several = self._image.format in SEVERAL and not (self._deep and self._image.format == "PNG")
-            self.count: int = getattr(self._image, "n_frames", 1) if several else 1
+            self.deep = _is_deep(self._image)
+            several = self._image.format in SEVERAL and not (self.deep and self._image.format == "PNG")
+            # A PNG may begin with a picture that is shown where nothing moves.
+            self._first = int(several and getattr(self._image, "default_image", False))
+            self.count: int = getattr(self._image, "n_frames", 1) - self._first if several else 1
             self.about = About(
                 exif=_exif(self._image),
                 dpi=_dpi(self._image),
@@ -103,7 +123,7 @@ class Source:
         return decoding(self._path, self._most, ALLOW_MORE)
 
     def _shown(self, number: int) -> float:
-        self._image.seek(number)
+        self._image.seek(self._first + number)
         if self._image.format in ("AVIF", "WEBP"):  # which tell only then
             self._image.load()
         return float(self._image.info.get("duration", 0))
@@ -112,24 +132,29 @@ class Source:
         """All frames in order, decoded one at a time."""
         for number in range(self.count):
             with self._decoding():
-                self._image.seek(number)
-                frame = self._read_deep(number) if self._deep else _read(self._image)
+                self._image.seek(self._first + number)
+                frame = self._read_deep(number) if self.deep else _read(self._image)
             yield frame
 
     def _read_deep(self, number: int) -> Frame:
         """16 bit a channel, of which Pillow would keep 8."""
         import cv2
 
-        orientation = self._image.getexif().get(ExifTags.Base.Orientation)
         encoded = np.fromfile(self._path, np.uint8)
-        if self._image.format == "TIFF":
+        pixels: Any
+        if self._image.format == "TIFF":  # turned as its tags say
+            tags: Any = getattr(self._image, "tag_v2", {})
+            if tags.get(PLANAR_CONFIGURATION, 1) != 1:
+                raise ValueError("16 bit a channel in planes of one colour are not read; save it with interleaved ones")
             _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, None, (number, number + 1))
             pixels = pages[0] if pages else None
+            if pixels is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+                pixels = ~pixels
         else:
             pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+            pixels = None if pixels is None else _upright(pixels, orientation_of(self._image))
         if pixels is None or pixels.dtype != np.uint16:
             raise ValueError("16 bit of this kind cannot be read")
-        pixels = _upright(pixels, orientation)
         if pixels.ndim == 2:
             return Frame(np.repeat(pixels[..., None], 3, 2))
         alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
@@ -139,7 +164,7 @@ class Source:
 
 def _read(image: Image.Image) -> Frame:
     profile = image.info.get("icc_profile")
-    image = ImageOps.exif_transpose(image)
+    image = upright(image)
     if image.mode.startswith("F") or image.mode == "I":
         return Frame(np.repeat(scaled_grey(image)[..., None], 3, 2))
     alpha = None
@@ -215,8 +240,19 @@ def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
 
 
 def _exif(image: Image.Image) -> bytes:
+    """What is kept of it; nothing if it is damaged."""
+    try:
+        return _kept(image)
+    except Exception:  # Pillow raises many kinds
+        return b""
+
+
+def _kept(image: Image.Image) -> bytes:
+    read = image.getexif()
+    if not isinstance(read.get(ExifTags.Base.Orientation, 1), int):
+        del read[ExifTags.Base.Orientation]  # which could not be copied
     exif = Image.Exif()
-    exif.load(image.getexif().tobytes())
+    exif.load(read.tobytes())
     dropped: set[int] = {ExifTags.Base.Orientation, ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount}
     if image.format == "TIFF":
         dropped |= set(exif) - DESCRIPTIVE
@@ -230,7 +266,7 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (float(dpi[0]), float(dpi[1])) if dpi and all(1 < float(d) < 1e5 for d in dpi) else None
 
 
-def _upright(pixels: np.ndarray, orientation: int | None) -> np.ndarray:
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """As EXIF says that (H, W) or (H, W, C) is to be shown."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

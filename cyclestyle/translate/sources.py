@@ -161,7 +161,7 @@ def _check(jobs: list[Job]) -> None:
         name = str(path).casefold()  # some file systems do not tell A from a
         if name in taken:
             raise UserError(
-                f"{source} and {taken[name]} would both become {path}; translate them into different folders"
+                f"{source} and {taken[name]} would both become {path}; rename one, or translate it alone, with --suffix"
             )
         taken[name] = source
         if path.exists() and _identity(path) in sources:

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from itertools import islice
@@ -35,6 +35,7 @@ from cyclestyle.translate.parts import (
     find_parts,
     join_parts,
     last_pictures,
+    noted_damage,
     subtitles_lost,
 )
 from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
@@ -51,27 +52,28 @@ GOES_ON = (
 )
 
 
-def check_videos(jobs: Iterable["Job"], options: VideoOptions) -> dict["Job", str]:
+def check_videos(jobs: Sequence["Job"], options: VideoOptions) -> dict["Job", str]:
     """What can be told of clips before anything is translated. Those that cannot be read are left to their turn.
 
     Returns:
         those that cannot be translated as the options say, and why.
 
     Raises:
-        UserError: that is so for all of them, or PyAV is not installed.
+        UserError: that is so for all jobs.
     """
-    clips = [job for job in jobs if is_video(job.source)]
     wrong: dict[Job, str] = {}
-    for job in clips:
-        need_av()
+    for job in jobs:
+        if not is_video(job.source):
+            continue
         try:
+            need_av()
             with suppress(ImageError):
                 clip = Clip(job.source, options)
                 _codec(clip, job.target, options)
                 check_sound(clip, job.target.suffix.lower())
         except UserError as error:
             wrong[job] = str(error)
-            if len(wrong) == len(clips):
+            if len(wrong) == len(jobs):
                 raise
     return wrong
 
@@ -105,6 +107,7 @@ def translate_video(
         with _held(folder):
             remove_leftovers(folder)
             _translate_parts(translate, clip, folder, target, settings)
+            damage = noted_damage(folder) or clip.damage
             _join(clip, folder, target, settings)
     except (OSError, need_av().FFmpegError) as error:
         raise UserError(f"{target}: cannot be written: {error.strerror or error}; {GOES_ON}") from None
@@ -114,7 +117,7 @@ def translate_video(
     for parts in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
         with suppress(OSError, UserError), _held(parts):
             shutil.rmtree(parts)
-    return f"{source}: {clip.damage}; what can be read is in {target}" if clip.damage else None
+    return f"{source}: {damage}; what can be read is in {target}" if damage else None
 
 
 def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:

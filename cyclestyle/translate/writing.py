@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
 from cyclestyle.images import ImageError, register_heic, to_8_bit
@@ -19,6 +19,8 @@ XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
 TRANSPARENT = FORMATS - {"JPEG"}
+DIRECTORIES = (int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo))
+MOST_EXIF = 65527  # bytes, in a JPEG
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 
@@ -29,9 +31,9 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
 
 
-def holds_frames(path: Path) -> bool:
-    """Whether the format of the suffix has room for several frames or pages."""
-    return _kind(path) in ANIMATED
+def holds_frames(path: Path, deep: bool = False) -> bool:
+    """Whether the format of the suffix has room for several frames or pages, of 16 bit if they are deep."""
+    return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
 
 
 def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95) -> None:
@@ -73,29 +75,40 @@ def _kind(path: Path) -> str:
 def _write(
     file: BinaryIO, kind: str, first: Frame, others: Iterator[Frame], about: About, xmp: bytes, quality: int = 95
 ) -> None:
-    options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": about.exif, "xmp": xmp}
+    exif = about.exif if kind != "JPEG" or len(about.exif) <= MOST_EXIF else b""
+    options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": exif, "xmp": xmp}
     special: dict[str, dict[str, Any]] = {
         "AVIF": {"quality": quality},
         "HEIF": {"quality": quality},
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"pnginfo": _texts(xmp)},
-        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(xmp)},
+        "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(about.exif, xmp), "exif": b""},
         "WEBP": {"quality": quality, "lossless": about.lossless, "exact": True},
     }
     options = {name: value for name, value in (options | special.get(kind, {})).items() if value}
     if kind in ANIMATED and len(about.milliseconds) > 1:
         # Frames are taken while earlier ones are written; those of a PNG are gone through twice.
-        following = (_image(frame, kind) for frame in others)
+        following = (_image(frame, kind) for frame in _of_one_size(first, others, kind))
         options |= {"save_all": True, "append_images": list(following) if kind == "PNG" else following}
         if kind != "TIFF":
             options |= {"duration": [round(ms) for ms in about.milliseconds], "disposal": 1 if kind == "PNG" else 2}
             options |= {"loop": about.loop} if about.loop is not None else {}
-    if kind == "GIF" and xmp:
-        encoded = io.BytesIO()
-        _image(first, kind).save(encoded, kind, **options)
-        file.write(_with_xmp(encoded.getvalue(), xmp))
-    else:
+    if kind not in ("GIF", "TIFF"):
         _image(first, kind).save(file, kind, **options)
+        return
+    encoded = io.BytesIO()
+    _image(first, kind).save(encoded, kind, **options)
+    if kind == "GIF":
+        file.write(_with_xmp(encoded.getvalue(), xmp) if xmp else encoded.getbuffer())
+    else:
+        file.write(_with_directories(encoded.getvalue(), about.exif))
+
+
+def _of_one_size(first: Frame, others: Iterator[Frame], kind: str) -> Iterator[Frame]:
+    for frame in others:
+        if kind != "TIFF" and frame.pixels.shape != first.pixels.shape:
+            raise ValueError(f"its pages have several sizes, which {kind} does not hold")
+        yield frame
 
 
 def _image(frame: Frame, kind: str) -> Image.Image:
@@ -124,12 +137,47 @@ def _texts(xmp: bytes) -> PngImagePlugin.PngInfo | None:
     return info
 
 
-def _tags(xmp: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
+def _tags(exif: bytes, xmp: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
     tags = TiffImagePlugin.ImageFileDirectory_v2()
+    for tag, value in _read(exif).items():
+        if tag not in DIRECTORIES:
+            tags[tag] = value
     if xmp:
         tags.tagtype[XMP_TAG] = 1  # bytes
         tags[XMP_TAG] = xmp
     return tags
+
+
+def _read(exif: bytes) -> Image.Exif:
+    read = Image.Exif()
+    read.load(exif)
+    return read
+
+
+def _with_directories(tiff: bytes, exif: bytes) -> bytes:
+    """A TIFF to whose first page those of EXIF were added, which no encoder writes beside compressed pixels."""
+    read, order = _read(exif), "<" if tiff[:2] == b"II" else ">"
+    directories = {tag: read.get_ifd(tag) for tag in DIRECTORIES}
+    if not any(directories.values()) or tiff[2:4] not in (b"*\0", b"\0*"):  # or it is a BigTIFF
+        return tiff
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (count,) = struct.unpack_from(f"{order}H", tiff, start)
+    entries = [tiff[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
+    next_page = tiff[start + 2 + 12 * count :][:4]
+    body = bytearray(tiff)
+    for tag, directory in directories.items():
+        if not directory:
+            continue
+        written = TiffImagePlugin.ImageFileDirectory_v2(tiff[:8], group=tag)
+        for name, value in directory.items():
+            written[name] = value
+        body += b"\0" * (len(body) % 2)
+        entries.append(struct.pack(f"{order}HHII", tag, 4, 1, len(body)))
+        body += written.tobytes(len(body))
+    entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry))
+    body += b"\0" * (len(body) % 2)
+    struct.pack_into(f"{order}I", body, 4, len(body))
+    return bytes(body + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + next_page)
 
 
 def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
@@ -165,12 +213,11 @@ def _chunks(png: bytes) -> Iterator[bytes]:
 
 
 def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp: bytes) -> None:
-    """16 bit a channel, which Pillow does not write; of EXIF the texts."""
+    """16 bit a channel, which Pillow does not write; of the plain tags of EXIF the texts."""
     import tifffile
 
-    exif = Image.Exif()
-    exif.load(about.exif)
-    tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in exif.items() if isinstance(text, str)]
+    texts = [(tag, text) for tag, text in _read(about.exif).items() if isinstance(text, str)]
+    tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in texts]
     tags += [(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else []
     encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
     with tifffile.TiffWriter(encoded) as pages:
@@ -187,4 +234,4 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp:
                 software=False,
                 metadata=None,
             )
-    file.write(encoded.getbuffer())
+    file.write(_with_directories(encoded.getvalue(), about.exif))

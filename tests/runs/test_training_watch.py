@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cyclestyle.checkpoint import read_checkpoint, read_model
+from cyclestyle.checkpoint import CheckpointError, read_checkpoint, read_model
 from cyclestyle.config import DataConfig, check_config
 from cyclestyle.data.synthetic import write_set
 from cyclestyle.data.unpaired import UnpairedData
@@ -83,6 +83,18 @@ def test_the_best_generators_are_kept_and_can_be_used(measured: dict[str, Any], 
         assert Translator.load(path).model.step == best
     told = (tmp_path / "run" / "log.txt").read_text()
     assert f"best {scores[best]:.3f} at step {best}" in told
+
+
+def test_generators_that_could_not_be_kept_are_not_called_the_best(
+    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise CheckpointError("best.pt: No space left on device")
+
+    monkeypatch.setattr(quality, "save_best", full)
+    assert run(measured, tmp_path / "run") == 0
+    assert final(tmp_path / "run")["best"] == {}
+    assert "the best generators so far are not kept" in (tmp_path / "run" / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("name", ["swd", "edge_f"])

@@ -15,7 +15,7 @@ from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import Provenance, main, read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.transparency import fill_hidden
-from cyclestyle.translate.writing import srgb_profile, suffixes, write_frames
+from cyclestyle.translate.writing import holds_frames, srgb_profile, suffixes, write_frames
 
 ORIGIN = Provenance("ab" * 32, "BtoA", 'photo to <ink> & "wash"')
 LOSSLESS = {"PNG", "TIFF"}
@@ -139,7 +139,66 @@ def test_a_tiff_hands_on_what_it_says_of_its_content_and_not_of_its_layout(suffi
         image.load()
 
 
-@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_deep_tiff_is_turned_once(orientation: int, tmp_path: Path) -> None:
+    tag = (int(ExifTags.Base.Orientation), "H", 1, orientation, True)
+    tifffile.imwrite(tmp_path / "a.tif", smooth(dtype=np.uint16), photometric="rgb", extratags=[tag], metadata=None)
+    tifffile.imwrite(tmp_path / "b.tif", smooth(), photometric="rgb", extratags=[tag], metadata=None)
+    _, [deep] = read(tmp_path / "a.tif")
+    _, [shallow] = read(tmp_path / "b.tif")
+    assert deep.pixels.shape == shallow.pixels.shape == ((24, 36, 3) if orientation < 5 else (36, 24, 3))
+    assert np.abs((deep.pixels // 257 + 1).astype(int) - shallow.pixels).max() <= 1
+
+
+def test_deep_tiffs_of_other_layouts_are_read_as_they_are_meant_or_refused(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", 65535 - grey, photometric="miniswhite", metadata=None)
+    assert np.array_equal(read(tmp_path / "a.tif")[1][0].pixels[..., 0], grey)
+    assert np.abs(read_image(tmp_path / "a.tif")[..., 0] - grey / 257).max() <= 1
+    planes = np.moveaxis(smooth(dtype=np.uint16), 2, 0)
+    tifffile.imwrite(tmp_path / "b.tif", planes, photometric="rgb", planarconfig="separate", metadata=None)
+    with pytest.raises(ImageError, match="planes of one colour are not read; save it with interleaved ones"):
+        read(tmp_path / "b.tif")
+
+
+@pytest.mark.parametrize("xmp", [b"", ORIGIN.packet()])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_tiff_keeps_when_how_and_where_it_was_taken(dtype: type, xmp: bytes, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Make] = "Camera"
+    exif.get_ifd(ExifTags.IFD.Exif).update({36867: "2026:11:25 10:00:00", 33437: 2.5})
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({1: "N", 2: (48.0, 51.0, 29.5)})
+    about = About(exif=exif.tobytes()[6:], milliseconds=[0, 0])
+    write_frames(tmp_path / "a.tif", [Frame(smooth(dtype=dtype, seed=seed)) for seed in range(2)], about, xmp)
+    source, frames = read(tmp_path / "a.tif")
+    for seed, frame in enumerate(frames):
+        assert np.array_equal(frame.pixels, smooth(dtype=dtype, seed=seed))
+    write_frames(tmp_path / "b.jpg", frames[:1], source.about)
+    for name in ("a.tif", "b.jpg"):
+        with Image.open(tmp_path / name) as image:
+            found = image.getexif()
+            assert found[ExifTags.Base.Make] == "Camera"
+            assert dict(found.get_ifd(ExifTags.IFD.Exif)) == {36867: "2026:11:25 10:00:00", 33437: 2.5}
+            assert dict(found.get_ifd(ExifTags.IFD.GPSInfo)) == {1: "N", 2: (48.0, 51.0, 29.5)}
+    assert read_provenance(tmp_path / "a.tif") == (ORIGIN if xmp else None)
+
+
+def test_exif_that_is_damaged_or_too_long_costs_no_picture(tmp_path: Path) -> None:
+    text = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, ExifTags.Base.Orientation, 2, 3, b"up", 0)
+    Image.fromarray(smooth()).save(tmp_path / "text.png", exif=text)
+    Image.fromarray(smooth()).save(tmp_path / "garbage.png", exif=b"Exif\0\0garbage")
+    for name in ("text.png", "garbage.png"):
+        source, [frame] = read(tmp_path / name)
+        assert np.array_equal(frame.pixels, smooth())
+        assert source.about.exif == b""
+        assert np.array_equal(read_image(tmp_path / name), smooth())
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = "long" * 20000
+    write_frames(tmp_path / "long.jpg", [Frame(smooth())], About(exif=exif.tobytes()))
+    assert read(tmp_path / "long.jpg")[0].about.exif == b""
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif", ".png", ".gif"])
 def test_pages_of_several_sizes_are_refused_where_the_format_cannot_hold_them(suffix: str, tmp_path: Path) -> None:
     pages = [Frame(smooth()), Frame(smooth(30, 20))]
     with pytest.raises(ImageError, match=f"a{suffix}: cannot be written: .*; choose another format"):
@@ -212,6 +271,19 @@ def test_all_frames_are_kept_with_their_times(suffix: str, tmp_path: Path) -> No
     if suffix != ".tif":
         assert source.about.milliseconds == pytest.approx([100, 250, 40], abs=1)
         assert source.about.loop == (None if suffix == ".avif" else 3)
+
+
+def test_what_a_png_shows_where_nothing_moves_is_no_frame(tmp_path: Path) -> None:
+    still, *moving = (Image.fromarray(smooth(seed=seed)) for seed in range(3))
+    still.save(tmp_path / "a.png", save_all=True, default_image=True, append_images=moving, duration=[100, 200])
+    source, frames = read(tmp_path / "a.png")
+    assert source.about.milliseconds == [100, 200]
+    for seed, frame in enumerate(frames, 1):
+        assert np.array_equal(frame.pixels, smooth(seed=seed))
+
+
+def test_pages_of_16_bit_do_not_fit_into_a_png() -> None:
+    assert [holds_frames(Path(name), deep=True) for name in ("a.png", "a.tif", "a.jpg")] == [False, True, False]
 
 
 def test_a_format_of_one_picture_gets_the_first(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cyclestyle.provenance import read_provenance
 from cyclestyle.translate import parts
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.flicker import Smoother
-from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.pipeline import Settings, translate_files
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.video import check_videos, translate_video
 from cyclestyle.translate.video_options import CODECS, VideoOptions
@@ -197,6 +197,23 @@ def test_a_clip_that_is_cut_off_is_translated_as_far_as_it_goes(translator: Any,
     assert read_provenance(target) is None
 
 
+def test_damage_is_told_by_the_translation_that_goes_on_behind_it(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(110), gop_size=5)
+    with av.open(str(source)) as clip:
+        place, size = [(p.pos, p.size) for p in clip.demux(video=0) if p.size][10]
+    broken = bytearray(source.read_bytes())
+    broken[place : place + size] = b"\xff" * size
+    source.write_bytes(broken)
+    settings, target = Settings(1, 10**6, 95, None), tmp_path / "b.mp4"
+    with pytest.raises(KeyboardInterrupt):
+        translate_video(interrupting(60), translator, source, target, settings)
+    left: list[int] = []
+    told = translate_video(lambda p: [left.append(1), *p][1:], translator, source, target, settings)
+    assert len(left) < 70
+    assert told is not None
+    assert f"{source}: damaged at " in told
+
+
 def test_a_disk_that_is_full_is_one_line_and_what_there_is_is_kept(
     translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,13 +270,23 @@ def test_clips_that_cannot_be_translated_as_wanted_do_not_stop_the_others(tmp_pa
     }
     with pytest.raises(UserError, match="lasts"):
         check_videos(jobs, VideoOptions(start=Fraction(9)))
+    picture = Job(tmp_path / "a.png", tmp_path / "b.png")
+    assert check_videos([*jobs, picture], VideoOptions(start=Fraction(9))).keys() == set(jobs)
+
+
+def test_a_clip_that_another_process_has_translated_meanwhile_is_done(translator: Any, tmp_path: Path) -> None:
+    job = Job(write_clip(tmp_path / "a.mkv", drawn(10)), tmp_path / "b.mkv")
+    job.target.write_bytes(b"theirs")
+    assert translate_files(translator, [job], Settings(1, 10**6, 95, None, keep=True)) == 0
+    assert job.target.read_bytes() == b"theirs"
 
 
 def test_without_pyav_the_line_names_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UserError, match=r"clips need PyAV: pip install 'cyclestyle\[video\]'"):
         check_videos([Job(tmp_path / "a.mp4", tmp_path / "b.mp4")], VideoOptions())
-    check_videos([Job(tmp_path / "a.png", tmp_path / "b.png")], VideoOptions())
+    clip, picture = Job(tmp_path / "a.mp4", tmp_path / "b.mp4"), Job(tmp_path / "a.png", tmp_path / "b.png")
+    assert check_videos([picture, clip], VideoOptions()).keys() == {clip}
 
 
 def test_a_large_file_is_searched_for_its_origin_in_little_memory(tmp_path: Path) -> None:
