@@ -2,7 +2,7 @@
 
 In the folder `checkpoints` of a run lie `step_NNNNNNNN.pt` (everything that training needs to go on), `latest.pt` (the
 newest of them) and `latest.safetensors` (the two generators alone, with their description); `best.pt` and
-`best.safetensors` hold the generators that measured best.
+`best.safetensors` hold the best generators by measure.
 """
 
 import json
@@ -152,15 +152,15 @@ def newest_intact(folder: Path) -> tuple[Path, dict[str, Any], list[str]] | None
 
 
 def read_model(path: Path) -> TrainedModel:
-    """The generators in a run folder, of which the newest are taken, a .pt checkpoint or a .safetensors file.
+    """The generators in a .pt or a .safetensors file; of a run folder, the best by measure, or else the newest.
 
     Raises:
         CheckpointError: nothing there can be read as a model; the text says what was looked for.
     """
     path = Path(os.path.expanduser(path))
     if path.is_dir():
-        candidates = [path / "checkpoints" / "latest.safetensors", path / "checkpoints" / "latest.pt"]
-        path_or_none = next((c for c in candidates if c.exists()), None)
+        candidates = [f"{name}.{suffix}" for name in ("best", "latest") for suffix in ("safetensors", "pt")]
+        path_or_none = next((c for c in (path / "checkpoints" / name for name in candidates) if c.exists()), None)
         if path_or_none is None:
             below = sorted(path.glob("*/checkpoints/latest.*"))
             hint = f"did you mean {below[0].parents[1]}?" if below else "name a run that was trained, or a model file"

@@ -246,7 +246,7 @@ class ReportConfig(Section):
     )
     evaluate_count: int = Field(32, ge=4, description="pictures a domain that are measured, at most")
     best_by: Literal["score", "kid_random", "swd", "edge_f", "structure", "cycle_l1"] = Field(
-        "score", description="what makes checkpoints/best.pt; score is the mean excess of kid_random and swd"
+        "score", description="what checkpoints/best.pt is chosen by; score is the mean excess of kid_random and swd"
     )
 
 

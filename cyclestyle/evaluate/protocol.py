@@ -80,7 +80,7 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
         )
     best = _best_beside(model)
     if best is not None and best.step != model.step:
-        lines.append(f"this is step {model.step}; step {best.step} measured better while training: {best.path}")
+        lines.append(f"this is step {model.step}; step {best.step} was kept as the best while training: {best.path}")
     if model.path.stem == "best" and args.split == "test" and not Path(config.root or "", "valA").is_dir():
         lines.append("the generators were chosen by pictures of the test folders; hold others out in valA and valB")
     if args.split == "train":
@@ -92,7 +92,7 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
 
 
 def _best_beside(model: TrainedModel) -> TrainedModel | None:
-    """The generators of the same run that measured best, if they can be read."""
+    """The generators that the same run kept as the best, if they can be read."""
     run = run_folder_of(model)
     try:
         return read_model(run / "checkpoints" / "best.safetensors") if run else None

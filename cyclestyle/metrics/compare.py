@@ -125,10 +125,18 @@ def inception(sets: list[Weighted], real: Described, weights: Tensor) -> list[di
 DISTANCES: tuple[Distance, ...] = (kid_random, swd, colour)
 
 
-def values(x: Described, real: Described) -> dict[str, float]:
-    """Every distance of `DISTANCES` between two sets, by name."""
-    once, once_real = torch.ones(1, len(x)), torch.ones(1, len(real))
-    return {n: float(v) for distance in DISTANCES for n, v in distance([(x, once)], real, once_real)[0].items()}
+def values(x: Described, real: Described, rounds: int = 0) -> dict[str, Tensor]:
+    """Every distance of `DISTANCES` between two sets, by name, (1 + rounds,): of all pictures, then of draws."""
+    weights, weights_real = resamplings(len(x), rounds, 0), resamplings(len(real), rounds, 1)
+    found: dict[str, Tensor] = {}
+    for distance in DISTANCES:
+        parts = [
+            distance([(x, weights[rows])], real, weights_real[rows])[0]
+            for rows in (slice(1), slice(1, None))
+            if len(weights[rows])
+        ]
+        found |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return found
 
 
 def excess(value: float, floor: float, ceiling: float) -> float:

@@ -127,7 +127,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             log.info("stopped at step %d of %d and saved; go on: %s", state.step, total, go_on)
             return 128 + stopped[0]
         ended = "complete" if state.step == total else "stopped early"
-        log.info("%s: %d steps; %s", ended, state.step, describe_best(config, state))
+        log.info("%s: %d steps; %s", ended, state.step, describe_best(state))
         log.info("use it: %s", _how_to_use(run_dir, config))
         return 0
 

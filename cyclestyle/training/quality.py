@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cyclestyle.checkpoint import CheckpointError, save_best
 from cyclestyle.config import Config
@@ -18,11 +18,13 @@ from cyclestyle.data.unpaired import list_pictures
 from cyclestyle.images import prepare_image, to_pixels, to_tensor
 from cyclestyle.metrics import compare
 from cyclestyle.metrics.compare import Described, Extractors
+from cyclestyle.metrics.distances import interval, resamplings
 from cyclestyle.training.report import Report
 from cyclestyle.training.state import TrainState
 
 log = logging.getLogger("cyclestyle")
 LEAST, BATCH = 4, 8  # pictures of a domain; in a pass
+DRAWS = 50  # of the pictures, for a standard error
 SMALLEST = 32  # pixels, for the spectrum of a checkerboard
 DISTANCES = {"kid_random", "swd", "colour"}
 HIGHER_IS_BETTER = ("edge_f", "structure")
@@ -82,7 +84,7 @@ class Quality:
             bounds[key.lower()] = {n: (m.floor, m.ceiling) for n, m in measured.items() if m.excess is not None}
         return bounds
 
-    def measure(self, translate: Translate) -> dict[str, float]:
+    def measure(self, translate: Translate) -> dict[str, Tensor]:
         """Translate both ways and back, and measure.
 
         Args:
@@ -92,45 +94,61 @@ class Quality:
             values by name, each with `_ab` or `_ba`: excess of distances (0: as near as real pictures are, 1: no nearer
             than untranslated ones; left out where so few pictures cannot tell these apart), means of measures of single
             pictures, `checkerboard` in dB above real pictures, `diversity` as a share of that of real pictures; and
-            without suffix `score`, the mean of the excesses of kid_random and swd.
+            without suffix `score`, the mean of the excesses of kid_random and swd. The first number is the value; those
+            behind it are of `DRAWS` draws of the pictures, and tell its standard error.
         """
-        found: dict[str, float] = {}
+        found: dict[str, Tensor] = {}
         for key, back in (("ab", "ba"), ("ba", "ab")):
             source, target = self._targets[key[0].upper()], self._targets[key[1].upper()]
             pictures = translate(key, source.pictures)
             fake = Described(pictures, self._extractors, 3)
             rec = Described(translate(back, pictures), self._extractors, 4)
-            distances = compare.values(fake, target)
+            distances = compare.values(fake, target, DRAWS)
             for name in DISTANCES & self._bounds[key].keys():
-                found[f"{name}_{key}"] = compare.excess(distances[name], *self._bounds[key][name])
-            found |= {
-                f"{name}_{key}": float(values.mean()) for name, values in compare.pairs(fake, source, rec).items()
-            }
+                low, high = self._bounds[key][name]
+                found[f"{name}_{key}"] = (distances[name] - low) / (high - low)
+            shares = resamplings(len(source), DRAWS, 0) / len(source)
+            for name, each in compare.pairs(fake, source, rec).items():
+                found[f"{name}_{key}"] = shares @ torch.from_numpy(each).double()
             ours, theirs = compare.checkerboard(fake), compare.checkerboard(target)
-            found[f"checkerboard_{key}"] = max(float(ours[n].mean() - theirs[n].mean()) for n in ours)
-            found[f"diversity_{key}"] = compare.diversity(fake) / max(compare.diversity(target), 1e-6)
-        scores = [value for name, value in found.items() if name.startswith(("kid_random_", "swd_"))]
-        return {**({"score": float(np.mean(scores))} if scores else {}), **found}
+            found[f"checkerboard_{key}"] = torch.tensor([max(ours[n].mean() - theirs[n].mean() for n in ours)])
+            found[f"diversity_{key}"] = torch.tensor([compare.diversity(fake) / max(compare.diversity(target), 1e-6)])
+        scores = [draws for name, draws in found.items() if name.startswith(("kid_random_", "swd_"))]
+        return {**({"score": torch.stack(scores).mean(0)} if scores else {}), **found}
 
 
 def evaluate(
     state: TrainState, quality: Quality, report: Report, checkpoints: Path, config: Config, dtype: torch.dtype
 ) -> None:
-    """Measure the generators, tell what was found, and keep them as `best.pt` if they are the best so far."""
-    values = quality.measure(partial(_translations, state.best_generators, config, dtype))
+    """Measure the generators, tell what was found, and keep them as `best.pt` if none before were better beyond chance.
+
+    Chance is the 95 % interval of the difference to the best so far, over draws of the pictures: among generators that
+    these pictures cannot tell apart, those are kept that have learned longest.
+    """
+    measured = quality.measure(partial(_translations, state.best_generators, config, dtype))
+    values = {name: float(draws[0]) for name, draws in measured.items()}
     report.numbers(state.step, {f"quality/{name}": value for name, value in values.items()})
     report.warnings(state.step, state.watch.look_at_quality(values))
-    value = _value(config, values)
-    if _is_better(config, value, state.best):
-        before, state.best = state.best, {"value": value, "step": state.step, "since": 0, "last": value}
+    by, before = config.report.best_by, state.best
+    known = [measured[name] for name in (by, f"{by}_ab", f"{by}_ba") if name in measured]
+    draws = torch.stack(known).mean(0) if known else torch.tensor(float("nan"))
+    if not torch.isfinite(draws).all():
+        return
+    value = float(draws[0])
+    worse = (draws - before["draws"]) * (-1 if by in HIGHER_IS_BETTER else 1) if before.get("by") == by else None
+    if worse is None or worse[0] < 0:
+        state.best = {"by": by, "value": value, "step": state.step, "draws": draws, "since": 0, "kept": state.step}
+    else:
+        state.best = before | {"since": before["since"] + 1}
+    state.best["last"] = value
+    if worse is None or interval(float(worse[0]), worse[1:]).low <= 0:
+        state.best["kept"] = state.step
         try:
             save_best(checkpoints, config, state.state_dict())
         except CheckpointError as error:
             log.error("%s; the best generators so far are not kept", error)
             state.best = before
-    elif state.best:
-        state.best |= {"since": state.best["since"] + 1, "last": value}
-    log.debug("step %d  %s", state.step, describe_best(config, state))
+    log.debug("step %d  %s", state.step, describe_best(state))
 
 
 def out_of_patience(config: Config, state: TrainState) -> bool:
@@ -138,25 +156,15 @@ def out_of_patience(config: Config, state: TrainState) -> bool:
     return config.train.early_stop is not None and state.best.get("since", 0) >= config.train.early_stop
 
 
-def describe_best(config: Config, state: TrainState) -> str:
-    """The last and the best measurement in words."""
-    if not state.best:
+def describe_best(state: TrainState) -> str:
+    """The best and the last measurement in words, and which generators are kept."""
+    if not (best := state.best):
         return "nothing was measured"
-    last = "the last" if state.best["since"] == 0 else f"last {state.best['last']:.3f}"
-    return f"{config.report.best_by}: best {state.best['value']:.3f} at step {state.best['step']:.0f}, {last}"
-
-
-def _value(config: Config, values: dict[str, float]) -> float:
-    """What `report.best_by` names, the mean of both directions; no number if it could not be measured."""
-    name = config.report.best_by
-    known = [values[n] for n in (name, f"{name}_ab", f"{name}_ba") if n in values]
-    return float(np.mean(known)) if known else float("nan")
-
-
-def _is_better(config: Config, value: float, best: dict[str, float]) -> bool:
-    if not np.isfinite(value) or not best:
-        return bool(np.isfinite(value))
-    return value > best["value"] if config.report.best_by in HIGHER_IS_BETTER else value < best["value"]
+    last = "the last" if best["since"] == 0 else f"last {best['last']:.3f}"
+    told = f"{best['by']}: best {best['value']:.3f} at step {best['step']}, {last}"
+    if best["kept"] != best["step"]:
+        told += f"; step {best['kept']}, no worse beyond chance, is kept"
+    return told
 
 
 @torch.no_grad()

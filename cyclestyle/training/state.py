@@ -24,7 +24,8 @@ class TrainState:
         samples: training samples used, of each domain.
         seconds: spent training, over all sittings.
         retries: how often the run went back as it had diverged; each halves the rate and changes what is random.
-        best: the best measurement so far, `value` and `step`, and how many came after it (`since`); and the `last`.
+        best: the best measurement so far, `by` what, its `value`, `draws` and `step`, how many came after it (`since`),
+            the `last` value, and the step of the generators that are `kept` as the best.
         watch: the faults that have been told.
         pictures: `UnpairedData.fingerprint()` of what it is trained on, to be set.
         sums: of every logged value since the last entry, over `summed` steps that took `summed_seconds`.
@@ -44,7 +45,7 @@ class TrainState:
         self.pools = {name: ImagePool(train.pool_size) for name in kept}
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.retries = 0
-        self.best: dict[str, float] = {}
+        self.best: dict[str, Any] = {}
         self.watch = Watch(config.data.names)
         self.pictures = ""
         self.sums: dict[str, Tensor] = {}

@@ -72,16 +72,46 @@ def test_a_run_is_measured_within_the_first_epoch_at_the_interval_and_at_the_end
     assert steps == [4, 8]  # an epoch of 8 pictures is 4 steps
 
 
-def test_the_best_generators_are_kept_and_can_be_used(measured: dict[str, Any], tmp_path: Path) -> None:
+def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float], spread: float = 0.0) -> None:
+    """Measure these scores, one after another; differences from one to the next vary by `spread` among draws."""
+    turn = iter(enumerate(scores))
+
+    def measure(self: quality.Quality, translate: quality.Translate) -> dict[str, torch.Tensor]:
+        number, score = next(turn)
+        return {"score": score + number * spread * torch.tensor([0] + 25 * [-1, 1])}
+
+    monkeypatch.setattr(quality.Quality, "measure", measure)
+    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
+
+
+@pytest.mark.parametrize(
+    ("scores", "spread", "best", "kept"),
+    [
+        ([0.5, 0.2, 0.4], 0.0, 6, 6),
+        ([0.5, 0.2, 0.4], 0.5, 6, 8),  # as far as 32 pictures and the like can tell, 0.4 is no worse than 0.2
+        ([0.2, 0.9, 0.4], 0.05, 3, 3),
+        ([0.4, 0.3, 0.2], 0.0, 8, 8),
+    ],
+)
+def test_generators_are_kept_as_the_best_unless_earlier_ones_were_better_beyond_chance(
+    measured: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[float],
+    spread: float,
+    best: int,
+    kept: int,
+) -> None:
+    scored(monkeypatch, scores, spread)  # at steps 3, 6 and 8
     run(measured, tmp_path / "run")
-    scores = {e["step"]: e["quality/score"] for e in entries(tmp_path / "run") if "quality/score" in e}
-    best = min(scores, key=scores.__getitem__)
     folder = tmp_path / "run" / "checkpoints"
-    assert read_model(folder / "best.pt").step == read_model(folder / "best.safetensors").step == best
-    assert final(tmp_path / "run")["best"]["value"] == scores[best]
-    Translator.load(folder / "best.pt")
+    for path in (folder / "best.pt", folder / "best.safetensors", tmp_path / "run"):
+        assert Translator.load(path).model.step == kept
+    found = final(tmp_path / "run")["best"]
+    assert (found["value"], found["step"], found["kept"]) == (pytest.approx(min(scores)), best, kept)
     told = (tmp_path / "run" / "log.txt").read_text()
-    assert f"best {scores[best]:.3f} at step {best}" in told
+    assert f"best {min(scores):.3f} at step {best}" in told
+    assert ("step 8, no worse beyond chance, is kept" in told) == (best != kept)
 
 
 def test_generators_that_could_not_be_kept_are_not_called_the_best(
@@ -102,8 +132,18 @@ def test_another_measure_can_choose_the_best(measured: dict[str, Any], tmp_path:
     found = [e for e in entries(tmp_path / "run") if "quality/score" in e]
     means = {e["step"]: (e[f"quality/{name}_ab"] + e[f"quality/{name}_ba"]) / 2 for e in found}
     choose = max if name == "edge_f" else min
-    step = choose(means, key=means.__getitem__)
-    assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == step
+    best = final(tmp_path / "run")["best"]
+    assert best["step"] == choose(means, key=means.__getitem__)
+    assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == best["kept"]
+
+
+def test_a_resumed_run_that_chooses_by_another_measure_compares_no_score_with_it(
+    measured: dict[str, Any], tmp_path: Path
+) -> None:
+    run(measured, tmp_path / "run")
+    run(measured, tmp_path / "run", resume=True, train={"max_steps": 10}, report={"best_by": "cycle_l1"})
+    best = final(tmp_path / "run")["best"]
+    assert (best["by"], best["kept"]) == ("cycle_l1", 10)
 
 
 def test_a_resumed_run_measures_and_chooses_alike(measured: dict[str, Any], tmp_path: Path) -> None:
@@ -123,7 +163,7 @@ def test_a_resumed_run_measures_and_chooses_alike(measured: dict[str, Any], tmp_
         for name in ("straight", "run")
     ]
     assert told[0] == told[1]
-    assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == b["best"]["step"]
+    assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == b["best"]["kept"]
 
 
 def test_measuring_does_not_change_the_training(measured: dict[str, Any], tmp_path: Path) -> None:
@@ -137,9 +177,7 @@ def test_measuring_does_not_change_the_training(measured: dict[str, Any], tmp_pa
 def test_a_run_stops_early_when_asked(
     measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.5, 0.4, 0.6, 0.7, 0.3])
-    monkeypatch.setattr(quality.Quality, "measure", lambda self, translate: {"score": next(scores)})
-    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
+    scored(monkeypatch, [0.5, 0.4, 0.6, 0.7, 0.3])
     changes = {"train": {"max_steps": 40, "early_stop": 2}}
     assert run(measured, tmp_path / "run", **changes) == 0
     assert final(tmp_path / "run")["step"] == 12  # measured at 3, 6, 9 and 12
@@ -199,13 +237,11 @@ def test_a_run_that_goes_back_to_its_start_begins_with_the_generators_it_was_giv
 def test_a_run_that_goes_back_keeps_the_best_that_it_measured(
     measured: dict[str, Any], tmp_path: Path, poison: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.2, 0.4, 0.3])  # at steps 3, 6 and 8, of which 3 comes before the first checkpoint
-    monkeypatch.setattr(quality.Quality, "measure", lambda self, translate: {"score": next(scores, 0.5)})
-    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
+    scored(monkeypatch, [0.2, 0.4, 0.3, 0.5])  # at steps 3, 6 and 8, of which 3 comes before the first checkpoint
     poison(range(5, 6), float("nan"))
     run(measured, tmp_path / "run", train={"save_every_steps": 7})
     assert final(tmp_path / "run")["retries"] == 1
-    assert final(tmp_path / "run")["best"]["value"] == 0.2
+    assert final(tmp_path / "run")["best"]["value"] == pytest.approx(0.2)
     assert read_model(tmp_path / "run" / "checkpoints" / "best.pt").step == 3
 
 

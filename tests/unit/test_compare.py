@@ -80,6 +80,14 @@ def test_values_have_every_distance_and_the_same_set_is_nearest(ink: Described, 
     assert all(same[name] < other[name] < photos[name] for name in same)
 
 
+def test_values_come_with_those_of_draws(ink: Described, extractors: Extractors) -> None:
+    once = values(Described(PHOTOS, extractors, 2), ink)
+    for name, drawn in values(Described(PHOTOS, extractors, 2), ink, rounds=40).items():
+        assert drawn.shape == (41,)
+        assert drawn[0] == once[name]
+        assert 0 < drawn[1:].std() < 0.3 * drawn[0]
+
+
 def test_swd_is_in_units_of_the_spread_of_real_pictures(ink: Described, extractors: Extractors) -> None:
     pale = [Described(pictures // 2 + 64, extractors, s) for s, pictures in ((0, ink.pictures), (1, PHOTOS))]
     expected, found = values(Described(PHOTOS, extractors, 1), ink), values(pale[1], pale[0])
@@ -105,7 +113,9 @@ def test_compare_tells_another_real_set_from_untranslated_pictures(ink: Describe
         assert none[name].value.value == pytest.approx(none[name].ceiling, rel=0.02)
         assert real[name].floor == none[name].floor < real[name].ceiling
     plain = values(Described(OTHER_INK, extractors, 4), ink)
-    assert {name: measured.value.value for name, measured in real.items()} == pytest.approx(plain)
+    assert {name: measured.value.value for name, measured in real.items()} == pytest.approx(
+        {n: float(v) for n, v in plain.items()}
+    )
 
 
 def test_excess_is_left_out_where_untranslated_pictures_are_as_near_as_real_ones(
