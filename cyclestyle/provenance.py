@@ -102,7 +102,7 @@ def _main(argv: list[str] | None) -> int:
     silent = 0
     for path in parser.parse_args(argv).files:
         if not path.is_file():
-            raise UserError(f"{path}: no such file")
+            raise UserError(f"{path}: {'is a folder; name files' if path.is_dir() else 'no such file'}")
         told = read_provenance(path)
         if told is None:
             print(printable(f"{path}: says nothing"))

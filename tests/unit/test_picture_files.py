@@ -375,3 +375,5 @@ def test_the_command_shows_where_pictures_are_from(tmp_path: Path, capsys: pytes
     assert "b.png: says nothing" in capsys.readouterr().out
     assert main([str(tmp_path / "missing.png")]) == 1
     assert "no such file" in capsys.readouterr().err
+    assert main([str(tmp_path)]) == 1
+    assert f"{tmp_path}: is a folder; name files" in capsys.readouterr().err
