@@ -172,6 +172,9 @@ class LossConfig(Section):
     identity: Weight = Field(
         Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings"
     )
+    flat: Weight = Field(
+        Weight(ab=0, ba=0), description="weight of the detail that comes up where a picture is flat, against ripples"
+    )
 
 
 class TrainConfig(Section):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from cyclestyle.losses.adversarial import AdversarialLoss, Hinge, Lsgan, Vanilla
 from cyclestyle.losses.cycle import cycle
+from cyclestyle.losses.flat import flat
 from cyclestyle.losses.identity import identity
 from cyclestyle.roundtrip import RoundTrip
 
@@ -18,7 +19,7 @@ class Term(NamedTuple):
     needs: str | None = None
 
 
-TERMS = {"cycle": Term(cycle, needs="rec"), "identity": Term(identity, needs="idt")}
+TERMS = {"cycle": Term(cycle, needs="rec"), "identity": Term(identity, needs="idt"), "flat": Term(flat)}
 ADVERSARIAL: dict[str, type[AdversarialLoss]] = {"lsgan": Lsgan, "hinge": Hinge, "vanilla": Vanilla}
 
 __all__ = ["ADVERSARIAL", "TERMS", "AdversarialLoss", "Term"]

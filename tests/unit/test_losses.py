@@ -46,6 +46,25 @@ def test_cycle_and_identity_are_mean_absolute_differences() -> None:
     assert float(TERMS["identity"].loss(trip)) == 0.5
 
 
+def test_flat_is_the_detail_that_comes_up_where_the_source_has_none() -> None:
+    ramp = torch.linspace(-0.1, 0.1, 64).expand(1, 3, 64, 64)
+    stripes = torch.tensor([0.1, -0.1]).repeat(32).expand(1, 3, 64, 64)
+
+    def flat(real: torch.Tensor, fake: torch.Tensor) -> float:
+        return float(TERMS["flat"].loss(RoundTrip(real, real, fake)))
+
+    zero = torch.zeros_like(ramp)
+    assert flat(zero, zero + 0.7) == pytest.approx(0, abs=1e-5)  # another tone
+    assert flat(zero, ramp) < 0.002  # a soft gradient, but for its ends
+    assert flat(zero, zero + stripes) == pytest.approx(0.1 * 16 / 17, rel=0.01)  # less the mean of 17 of them
+    assert flat(ramp, ramp + stripes) == pytest.approx(0.0941 * (1 - 0.0156 / 0.1), rel=0.03)  # with some contrast
+    assert flat(stripes, -stripes) == pytest.approx(0, abs=1e-3)  # a place with detail
+    sharp = zero.clone().requires_grad_()
+    TERMS["flat"].loss(RoundTrip(zero, zero, sharp + stripes)).backward()
+    assert sharp.grad is not None
+    assert torch.isfinite(sharp.grad).all()
+
+
 class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
