@@ -190,7 +190,8 @@ def _check_sizes(config: Config) -> None:
         except (RuntimeError, ValueError):  # nothing is left of so small a picture
             name = config.model.discriminator.name
             raise ConfigError(
-                f"data.crop_size: {side} is too small for the {name}; raise it or lower model.discriminator.layers"
+                f"data.crop_size: {side} is too small for the {name}; raise it, or lower its layers or scales "
+                "(model.discriminator)"
             ) from None
 
 
