@@ -38,7 +38,8 @@ def sentences(quality: Quality, made: dict[str, np.ndarray]) -> dict[str, str]:
     def translate(direction: str, pictures: np.ndarray) -> np.ndarray:
         return made[direction] if pictures is quality._real[direction[0].upper()] else next(back)
 
-    return Watch(NAMES).look_at_quality(quality.measure(translate))
+    measured = {name: float(draws[0]) for name, draws in quality.measure(translate).items()}
+    return Watch(NAMES).look_at_quality(measured)
 
 
 def with_checkerboard(pictures: np.ndarray) -> np.ndarray:
