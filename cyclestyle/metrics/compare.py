@@ -17,8 +17,8 @@ from cyclestyle.metrics.descriptors import RandomFeatures, directions, pyramid_p
 from cyclestyle.metrics.distances import Interval, fid, interval, kid, resamplings, wasserstein, witness
 from cyclestyle.metrics.inception import InceptionFeatures
 
-DIRECTIONS, PATCHES = 128, 128  # of a sliced Wasserstein distance
-DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS = 32, 16  # their spread comes from the pictures
+DIRECTIONS, PATCHES, LEVELS = 128, 128, 512  # of a sliced Wasserstein distance; levels of its quantiles
+DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS, LEVELS_OF_DRAWS = 32, 16, 128  # their spread comes from the pictures
 COLOURS = 256  # pixels a picture
 CHUNK = 16
 
@@ -97,11 +97,14 @@ def swd(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str
     counts. (The authors of arXiv:1710.10196 take each set's own.)
     """
     found: list[dict[str, Tensor]] = [{} for _ in sets]
-    count, most = (DIRECTIONS, PATCHES) if len(weights) == 1 else (DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS)
+    count, most, levels = DIRECTIONS, PATCHES, LEVELS
+    if len(weights) > 1:
+        count, most, levels = DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS, LEVELS_OF_DRAWS
     for depth, patches in enumerate(real.patches):
         unit = patches.unflatten(2, (3, -1)).std((0, 1, 3)).clamp(min=1e-6).repeat_interleave(patches.shape[2] // 3)
         ways = directions(patches.shape[2], count, depth).to(patches) / unit[:, None]
-        distances = wasserstein([(x.patches[depth][:, :most], w) for x, w in sets], patches[:, :most], weights, ways)
+        drawn = [(x.patches[depth][:, :most], w) for x, w in sets]
+        distances = wasserstein(drawn, patches[:, :most], weights, ways, levels)
         for scales, distance in zip(found, distances, strict=True):
             scales[f"swd_{-(-min(real.pictures.shape[1:3]) // 2**depth)}"] = 1000 * distance
     return [{"swd": torch.stack(list(scales.values())).mean(0), **scales} for scales in found]
@@ -110,7 +113,8 @@ def swd(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str
 def colour(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str, Tensor]]:
     """Mean of the Wasserstein-1 distances of L*, a* and b* over all pixels, in their units."""
     axes = torch.eye(3, device=real.colours.device)
-    distances = wasserstein([(x.colours, w) for x, w in sets], real.colours, weights, axes)
+    levels = LEVELS if len(weights) == 1 else LEVELS_OF_DRAWS
+    distances = wasserstein([(x.colours, w) for x, w in sets], real.colours, weights, axes, levels)
     return [{"colour": distance} for distance in distances]
 
 

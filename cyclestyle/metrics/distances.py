@@ -106,7 +106,7 @@ def precision_recall(fake: Tensor, real: Tensor) -> tuple[float, float]:
 
 
 def wasserstein(
-    sets: list[tuple[Tensor, Tensor]], real: Tensor, weights: Tensor, ways: Tensor, levels: int = 512
+    sets: list[tuple[Tensor, Tensor]], real: Tensor, weights: Tensor, ways: Tensor, levels: int
 ) -> list[Tensor]:
     """Sliced Wasserstein-1 distance of each set to `real`: the mean over directions, in units of the descriptors.
 

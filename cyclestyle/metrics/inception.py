@@ -1,5 +1,6 @@
 """Features of InceptionV3, as published figures are told from (arXiv:1706.08500), from a local file of weights."""
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -55,10 +56,8 @@ def check_inception(weights: Path) -> None:
     Raises:
         UserError: as `InceptionFeatures`.
     """
-    try:
-        import torch_fidelity  # noqa: F401
-    except ModuleNotFoundError:
-        raise UserError("Inception features need torch-fidelity: pip install 'cyclestyle[metrics]'") from None
+    if importlib.util.find_spec("torch_fidelity") is None:  # to import it takes seconds
+        raise UserError("Inception features need torch-fidelity: pip install 'cyclestyle[metrics]'")
     if not weights.is_file():
         raise UserError(
             f"{weights}: no such file; for FID, KID, precision and recall download {SOURCE} and put it there, or give "

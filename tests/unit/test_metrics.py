@@ -121,15 +121,15 @@ def test_wasserstein_along_one_direction_is_that_of_scipy(ours: int, theirs: int
     x, y = drawn(ours, 8, 2).float(), 1.5 * drawn(theirs, 8, 2, seed=1).float() + 0.4
     way = torch.tensor([[0.6], [0.8]])
     expected = wasserstein_distance((x.flatten(0, 1) @ way).ravel().numpy(), (y.flatten(0, 1) @ way).ravel().numpy())
-    assert float(wasserstein([(x, once(x))], y, once(y), way, levels=8192)[0]) == pytest.approx(expected, rel=2e-3)
-    assert float(wasserstein([(x, once(x))], y, once(y), way)[0]) == pytest.approx(expected, rel=2e-2)
+    assert float(wasserstein([(x, once(x))], y, once(y), way, 8192)[0]) == pytest.approx(expected, rel=2e-3)
+    assert float(wasserstein([(x, once(x))], y, once(y), way, 512)[0]) == pytest.approx(expected, rel=2e-2)
 
 
 def test_wasserstein_is_the_mean_over_directions_and_0_for_the_same_set() -> None:
     x, y = drawn(30, 5, 3).float(), drawn(30, 5, 3, seed=1).float() + torch.tensor([0.0, 1.0, 5.0])
     axes = torch.eye(3)
-    each = [float(wasserstein([(x, once(x))], y, once(y), axes[:, i : i + 1])[0]) for i in range(3)]
-    both = wasserstein([(x, once(x)), (y, once(y))], y, once(y), axes)
+    each = [float(wasserstein([(x, once(x))], y, once(y), axes[:, i : i + 1], 512)[0]) for i in range(3)]
+    both = wasserstein([(x, once(x)), (y, once(y))], y, once(y), axes, 512)
     assert float(both[0]) == pytest.approx(np.mean(each), rel=1e-6)
     assert each == pytest.approx([0, 1, 5], abs=0.3)
     assert float(both[1]) == 0
@@ -139,11 +139,11 @@ def test_wasserstein_with_weights_is_that_of_the_repeated_pictures() -> None:
     x, y, ways = drawn(6, 4, 3).float(), drawn(5, 7, 3, seed=1).float(), drawn(3, 5, seed=2).float()
     of_x, of_y = torch.tensor([0, 3, 1, 0, 2, 1]), torch.tensor([2, 0, 0, 1, 2])
     repeated = x.repeat_interleave(of_x, 0), y.repeat_interleave(of_y, 0)
-    expected = wasserstein([(repeated[0], once(repeated[0]))], repeated[1], once(repeated[1]), ways)[0]
+    expected = wasserstein([(repeated[0], once(repeated[0]))], repeated[1], once(repeated[1]), ways, 512)[0]
     rows = [torch.stack([torch.ones_like(weights), weights]) for weights in (of_x, of_y)]
-    found = wasserstein([(x, rows[0])], y, rows[1], ways)[0]
+    found = wasserstein([(x, rows[0])], y, rows[1], ways, 512)[0]
     assert float(found[1]) == pytest.approx(float(expected), rel=1e-5)
-    assert float(found[0]) == pytest.approx(float(wasserstein([(x, once(x))], y, once(y), ways)[0]), rel=1e-6)
+    assert float(found[0]) == pytest.approx(float(wasserstein([(x, once(x))], y, once(y), ways, 512)[0]), rel=1e-6)
 
 
 def test_resamplings_keep_the_number_of_pictures_and_begin_with_all_of_them() -> None:
