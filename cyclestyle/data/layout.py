@@ -30,5 +30,6 @@ def split_folder(config: DataConfig, split: str) -> Path:
     folder = root / split
     if not folder.is_dir():
         there = ", ".join(sorted(p.name for p in root.iterdir() if p.is_dir())) or "no folders"
-        raise DataError(f"{folder}: this folder is missing; {root} needs trainA and trainB, and has {there}")
+        needed = "trainA and trainB" if split.startswith("train") else f"{split[:-1]}A and {split[:-1]}B for this"
+        raise DataError(f"{folder}: this folder is missing; {root} needs {needed}, and has {there}")
     return folder
