@@ -103,8 +103,8 @@ def swd(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str
     for depth, patches in enumerate(real.patches):
         unit = patches.unflatten(2, (3, -1)).std((0, 1, 3)).clamp(min=1e-6).repeat_interleave(patches.shape[2] // 3)
         ways = directions(patches.shape[2], count, depth).to(patches) / unit[:, None]
-        drawn = [(x.patches[depth][:, :most], w) for x, w in sets]
-        distances = wasserstein(drawn, patches[:, :most], weights, ways, levels)
+        some = [(x.patches[depth][:, :most], w) for x, w in sets]
+        distances = wasserstein(some, patches[:, :most], weights, ways, levels)
         for scales, distance in zip(found, distances, strict=True):
             scales[f"swd_{-(-min(real.pictures.shape[1:3]) // 2**depth)}"] = 1000 * distance
     return [{"swd": torch.stack(list(scales.values())).mean(0), **scales} for scales in found]

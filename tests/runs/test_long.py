@@ -29,8 +29,7 @@ def test_the_demo_is_nearer_to_the_truth_by_3_db_in_both_directions(tmp_path: Pa
     print(done.stdout)
     assert len(gains) == 2
     assert min(gains) >= 3
-    minutes = 6 if pick_precision("auto", torch.device("cpu")) == torch.bfloat16 else 12
-    assert time.monotonic() - began < 60 * minutes
+    assert time.monotonic() - began < 360
 
 
 @pytest.mark.parametrize("attempt", range(3))
