@@ -33,7 +33,7 @@ class Parser(argparse.ArgumentParser):
             message = f"unknown option {word}; {self._meant(word)}"
         elif not start:
             message = f"one argument too many: '{words}'"
-        super().error(message)
+        self.exit(2, f"error: {message} ({self.prog} --help lists all options)\n")
 
     def _meant(self, word: str) -> str:
         option, _, value = word.lstrip("-").replace("-", "_").partition("=")

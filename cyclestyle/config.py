@@ -376,5 +376,10 @@ def _apply(values: dict[str, Any], override: str) -> tuple[str, ...]:
                 f"command line: {name}: {'.'.join(key[:depth])} is {below!r} in the file; set that as a whole"
             )
         at = below
+    before = at.get(key[-1])
+    if key[0] == "model" and isinstance(before, dict) and isinstance(value, str):
+        network = ModelConfig.model_fields.get(key[-1])
+        if network and before.get("name", network.default.name) == value:  # names what the file has options for
+            return (*key, "name")
     at[key[-1]] = value
     return key

@@ -8,6 +8,10 @@ class UserError(Exception):
     """Something that the user can mend: the text names the file, key or value and the remedy."""
 
 
+class OptionError(UserError):
+    """A value that an option does not take; the text begins with the option's name, without dashes."""
+
+
 def nearest(word: str, accepted: Iterable[str]) -> str:
     """The accepted word most like `word`, or '' if none is near."""
     found = difflib.get_close_matches(str(word), list(accepted), n=1, cutoff=0.5)

@@ -93,7 +93,9 @@ def refuse_used_folder(path: Path, *sources: Path) -> None:
     Raises:
         UserError: it exists and is not empty, or lies inside one of the sources.
     """
-    if os.path.lexists(path) and (not path.is_dir() or any(path.iterdir())):
+    if os.path.lexists(path) and not path.is_dir():
+        raise UserError(f"{path}: is a file; choose another name for the folder, nothing is overwritten")
+    if path.is_dir() and any(path.iterdir()):
         raise UserError(f"{path}: exists already and is not empty; choose another folder, nothing is overwritten")
     for source in sources:
         if path.resolve().is_relative_to(source.resolve()):

@@ -25,6 +25,7 @@ OURS = "urn:cyclestyle:1"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
 END = 2**16  # bytes
+NOTHING = "says nothing"
 
 
 class Provenance(NamedTuple):
@@ -90,7 +91,7 @@ def _packets(path: Path) -> Iterator[bytes]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Show what files say; returns 1 if one says nothing."""
+    """Show what files say; returns 1 if one says nothing or cannot be read."""
     return run_command(_main, argv)
 
 
@@ -101,17 +102,27 @@ def _main(argv: list[str] | None) -> int:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures or videos")
     silent = 0
     for path in parser.parse_args(argv).files:
-        if not path.is_file():
-            raise UserError(f"{path}: {'is a folder; name files' if path.is_dir() else 'no such file'}")
-        told = read_provenance(path)
-        if told is None:
-            print(printable(f"{path}: says nothing"))
-            silent += 1
-        else:
-            print(
-                printable(f"{path}: {told.names} ({told.direction}), translated by {told.program}, model {told.model}")
-            )
+        try:
+            told = _told(path)
+        except UserError as error:
+            print(printable(f"error: {error}"), file=sys.stderr)
+            told = ""
+        if told:
+            print(printable(f"{path}: {told}"))
+        silent += told in ("", NOTHING)
     return 1 if silent else 0
+
+
+def _told(path: Path) -> str:
+    if not path.is_file():
+        raise UserError(f"{path}: {'is a folder; name files' if path.is_dir() else 'no such file'}")
+    try:
+        told = read_provenance(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if told is None:
+        return NOTHING
+    return f"{told.names} ({told.direction}), translated by {told.program}, model {told.model}"
 
 
 if __name__ == "__main__":

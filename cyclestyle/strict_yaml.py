@@ -28,6 +28,12 @@ for _tag, _pattern, _first in (
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 _Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: float(node.value))
 
+REMEDIES = {
+    "\\t": "indent with spaces, not tabs",
+    "mapping values are not allowed": "keys of one section need the same indentation, and a space behind each colon",
+    "expected <block end>": "keys of one section need the same indentation",
+}
+
 
 class _Dumper(yaml.SafeDumper):
     """Puts quotes around words that either version of YAML would take for something else."""
@@ -73,7 +79,7 @@ def parse_yaml(text: str, name: str) -> tuple[Any, Lines]:
         mark = getattr(error, "problem_mark", None)
         place = f"{name}:{mark.line + 1}" if mark and not name.startswith("command line") else name
         reason = getattr(error, "problem", None) or getattr(error, "reason", None) or error
-        remedy = "; indent with spaces, not tabs" if "\\t" in str(reason) else ""
+        remedy = next((f"; {text}" for sign, text in REMEDIES.items() if sign in str(reason)), "")
         raise ValueError(f"{place}: not valid YAML: {reason}{remedy}") from None
     except RecursionError:
         raise ValueError(f"{name}: not valid here: an alias that contains itself") from None

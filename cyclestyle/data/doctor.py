@@ -115,7 +115,7 @@ def _report(collection: "Collection", findings: "list[Finding]", most: int | Non
             lines += [f"      {line}" for line in _items(finding, most)]
             lines.append(textwrap.fill(finding.advice, 100, initial_indent="   -> ", subsequent_indent="      "))
     counts = [(level, sum(f.level == level for f in findings)) for level in HEADINGS]
-    words = {"must": "to be mended", "should": "worth mending", "note": "good to know"}
+    words = {"must": "must be fixed", "should": "worth fixing", "note": "good to know"}
     verdict = ", ".join(f"{count} {words[level]}" for level, count in counts if count)
     return "\n".join([*lines, "", f"Findings: {verdict}." if verdict else "Nothing is wrong with it."])
 

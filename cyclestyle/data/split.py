@@ -176,7 +176,7 @@ def _counts(source: Path, total: int, test: str, val: str) -> dict[str, int]:
     if sum(counts.values()) > total - 2:
         raise UserError(
             f"{source}: {counts['test']} for test and {counts['val']} for val of {total} pictures leave fewer than 2 "
-            "to train with; lower --test or --val"
+            f"to train with; ask for at most {max(total - 2, 0)} of both together with --test and --val"
         )
     return counts
 

@@ -48,6 +48,8 @@ def _main(argv: list[str] | None) -> int:
         parser.error(f"--seed must be below 2**32, not {args.seed}")
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
+    if args.data is not None and not Path(args.data).expanduser().is_dir():
+        raise UserError(f"--data {args.data}: there is no such folder; name one that holds testA and testB")
 
     from cyclestyle.checkpoint import read_model
     from cyclestyle.evaluate import protocol

@@ -4,10 +4,14 @@ import os
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cyclestyle.commands import Parser, printable, run_command
-from cyclestyle.errors import UserError, choices
-from cyclestyle.translate.video_options import VIDEO_SUFFIXES, add_video_options, is_video, video_options
+from cyclestyle.errors import OptionError, UserError, choices
+from cyclestyle.translate.video_options import VIDEO_SUFFIXES, VideoOptions, add_video_options, is_video, video_options
+
+if TYPE_CHECKING:
+    from cyclestyle.translate.sources import Job
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -131,31 +135,32 @@ def _main(argv: list[str] | None) -> int:
 
     known = suffixes() | VIDEO_SUFFIXES
     if args.format is not None and f".{args.format.lower()}" not in known:
-        raise UserError(
-            f"--format: '{args.format}' cannot be written; {choices(args.format, sorted(s[1:] for s in known))}"
-        )
-    style = Style(args.scale, args.strength, args.keep_colour)
-    translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile, style)
+        formats = choices(args.format, sorted(suffix[1:] for suffix in known))
+        parser.error(f"--format: '{args.format}' cannot be written; {formats}")
+    try:
+        style = Style(args.scale, args.strength, args.keep_colour)
+        translator = Translator.load(args.model, args.direction, args.to, args.device, args.precision, args.tile, style)
+    except OptionError as error:
+        parser.error(f"--{error}")
     existing = "overwrite" if args.overwrite else "skip" if args.skip_existing else "refuse"
     jobs = find_jobs(
         args.inputs, args.out, existing, args.format, args.suffix, args.shard, args.both and not args.compare
     )
+    part = f" (part {args.shard[0]} of {args.shard[1]})" * (args.shard[1] > 1)
     if not jobs:
-        print(f"nothing is left to do for part {args.shard[0]} of {args.shard[1]}")
+        print(f"nothing is left to do{part}")
         return 0
+    for told in _without_effect(args.format, video, jobs):
+        print(f"note: {told}", file=sys.stderr)
     wrong = check_videos(jobs, video)
     for told in wrong.values():
         print(printable(f"failed: {told}"), file=sys.stderr)
     jobs = [job for job in jobs if job not in wrong]
     translator.scratch = jobs[0].target.parent
-    clips = sum(is_video(job.source) for job in jobs)
-    counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
-    found = " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
-    found += f" (part {args.shard[0]} of {args.shard[1]})" * (args.shard[1] > 1)
-    model = f"{translator.model.path} (step {translator.model.step}): {translator.source} to {translator.target}"
-    print(printable(f"{model} ({translator.direction}), {found}, on {translator.device.type}"))
-    make_folders(jobs)
     names = f"{translator.source} to {translator.target}"
+    model = f"{translator.model.path} (step {translator.model.step}): {names} ({translator.direction})"
+    print(printable(f"{model}, {_counted(jobs)}{part}, on {translator.device.type}"))
+    make_folders(jobs)
     origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
     back = translator.reversed() if args.both else None
     most = args.max_megapixels * 1_000_000
@@ -164,6 +169,27 @@ def _main(argv: list[str] | None) -> int:
     done, failures = len(jobs) - failures, failures + len(wrong)
     print(printable(f"{done} translated into {args.out}") + (f", {failures} failed" if failures else ""))
     return 1 if failures else 0
+
+
+def _counted(jobs: "list[Job]") -> str:
+    """'1 picture and 2 clips'."""
+    clips = sum(is_video(job.source) for job in jobs)
+    counts = ((len(jobs) - clips, "picture"), (clips, "clip"))
+    return " and ".join(f"{count} {word}{'s' * (count != 1)}" for count, word in counts if count)
+
+
+def _without_effect(kind: str | None, video: VideoOptions, jobs: "list[Job]") -> list[str]:
+    """A line for options that concern clips where there are only pictures, or pictures where there are only clips."""
+    named = [f"--format {kind}"] if kind else []
+    of_clips = bool(kind) and f".{kind}".lower() in VIDEO_SUFFIXES
+    concerns = {"clips": video.given() + named * of_clips, "pictures": named * (not of_clips)}
+    are_clips = [is_video(job.source) for job in jobs]
+    there = {"clips": any(are_clips), "pictures": not all(are_clips)}
+    return [
+        f"{', '.join(options)}: without effect, as there are no {what} to translate"
+        for what, options in concerns.items()
+        if options and not there[what]
+    ]
 
 
 def _shard(text: str) -> tuple[int, int]:

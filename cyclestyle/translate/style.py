@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cyclestyle.errors import UserError
+from cyclestyle.errors import OptionError
 from cyclestyle.translate.colour import with_colours_of
 from cyclestyle.translate.strength import blend
 
@@ -23,7 +23,7 @@ class Style:
         keep_colour: the lightness of the translation, the colours of the source.
 
     Raises:
-        UserError: a value out of its range.
+        OptionError: a value out of its range.
     """
 
     scale: str | int = 1080
@@ -33,12 +33,12 @@ class Style:
     def __post_init__(self) -> None:
         known = self.scale in ("native", "train") if isinstance(self.scale, str) else self.scale >= LEAST_SHORT
         if not known:
-            raise UserError(
+            raise OptionError(
                 f"scale: {self.scale!r} is not a choice; accepted: pixels of the short side, {LEAST_SHORT} or more, "
                 "train, or native"
             )
         if not 0 <= self.strength <= 1:
-            raise UserError(f"strength: must be between 0 and 1, not {self.strength:g}")
+            raise OptionError(f"strength: must be between 0 and 1, not {self.strength:g}")
 
     def short_side(self, load_size: int | None) -> int | None:
         """Pixels that the generator sees at most on the short side, of a model trained at `load_size`; None: all."""

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.cyclegan import make_generator
 from cyclestyle.devices import pick_device, pick_precision
-from cyclestyle.errors import UserError, choices
+from cyclestyle.errors import OptionError, UserError, choices
 from cyclestyle.images import pad_to_multiple, padded_size, prepare_image, to_pixels, to_tensor
 from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
 from cyclestyle.nets import fix_weights
@@ -61,7 +61,7 @@ class Translator:
         style: Style = WHOLE,
     ) -> None:
         if direction not in DIRECTIONS:
-            raise UserError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
+            raise OptionError(f"direction: '{direction}' is not a choice; {choices(direction, DIRECTIONS)}")
         names = model.config.data.names
         self.source, self.target = names if direction == "AtoB" else names[::-1]
         self.direction, self.model, self.style = direction, model, style
@@ -109,7 +109,7 @@ class Translator:
             raise UserError("give either a direction or the domain to translate to, not both")
         if to is not None:
             if to not in names:
-                raise UserError(f"to: {model.path} has no domain '{to}'; {choices(to, names)}")
+                raise OptionError(f"to: {model.path} has no domain '{to}'; {choices(to, names)}")
             direction = "AtoB" if to == names[1] else "BtoA"
         return cls(model, direction or "AtoB", device, precision, tile, style)
 
@@ -260,4 +260,4 @@ def _side(tile: int | str, stride: int) -> int | str:
         return tile
     if isinstance(tile, int) and tile >= LEAST_TILE:
         return -(-tile // stride) * stride
-    raise UserError(f"tile: {tile!r} is not a choice; accepted: auto, off, or a side of {LEAST_TILE} pixels or more")
+    raise OptionError(f"tile: {tile!r} is not a choice; accepted: auto, off, or a side of {LEAST_TILE} pixels or more")

@@ -1,7 +1,7 @@
 """How clips are translated: what the command takes for them, and which codecs a container holds."""
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -86,6 +86,10 @@ class VideoOptions:
     codec: str | None = None
     crf: int | None = None
     smooth: float = 0
+
+    def given(self) -> list[str]:
+        """The command's options whose values are not the defaults."""
+        return [f"--{field.name}" for field in fields(self) if getattr(self, field.name) != field.default]
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:

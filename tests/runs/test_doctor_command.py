@@ -53,7 +53,7 @@ def test_a_good_set_has_only_its_size_against_it_and_is_left_as_it_is(
     printed = capsys.readouterr().out
     assert "trainA 8   trainB 8   testA 3   testB 3" in printed
     assert "FEW: 8 pictures in trainA\n   -> find more" in printed
-    assert "Findings: 2 worth mending." in printed
+    assert "Findings: 2 worth fixing." in printed
     assert "--fix NEW_FOLDER" not in printed  # it would mend nothing
     assert contents(root) == before
 
@@ -314,7 +314,7 @@ def test_an_empty_folder_is_filled(root: Path, tmp_path: Path) -> None:
         (["."], "error: .: holds neither trainA nor trainB (its folders: set); make them from two folders: python"),
         (["set", "--fix", "set/clean"], "error: set/clean: lies inside set; choose a folder outside"),
         (["set", "--fix", "set"], "error: set: exists already and is not empty"),
-        (["set", "--fix", "mine.json"], "error: mine.json: exists already"),
+        (["set", "--fix", "mine.json"], "error: mine.json: is a file; choose another name for the folder"),
         (["set", "--json", "mine.json"], "error: mine.json: exists already; choose another file"),
         (["set", "--json", "no/x.json"], "error: no/x.json: there is no folder no"),
         (["set", "--fix", "out"], "8 of 8 pictures are smaller than --crop-size 256"),

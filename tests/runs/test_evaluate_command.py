@@ -306,7 +306,10 @@ def test_a_model_that_gives_no_numbers_is_refused_and_leaves_nothing(
         (["nowhere"], "error: nowhere: no such model"),
         (["DATA"], "holds no checkpoints/latest.safetensors"),
         (["FILE"], "not a checkpoint of cyclestyle"),
-        (["RUN", "--data", "nowhere"], "there is no folder 'nowhere'"),
+        (
+            ["RUN", "--data", "nowhere"],
+            "error: --data nowhere: there is no such folder; name one that holds testA and testB",
+        ),
         (["RUN", "--split", "val"], "valA: this folder is missing"),
         (["RUN", "--split", "val"], "choose others with --split or --data"),
         (["RUN", "--data", "FEW"], "FEW/testB: 1 of its pictures can be used; distances between collections need at"),

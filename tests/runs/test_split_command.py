@@ -158,7 +158,7 @@ def test_what_is_no_count_is_refused_by_name(text: str) -> None:
             ["ink", "photo", "-o", "out", "--test", "7"],
             "error: ink: 7 for test and 0 for val of 8 pictures leave fewer",
         ),
-        (["ink", "photo", "-o", "out", "--val", "95%"], "lower --test or --val"),
+        (["ink", "photo", "-o", "out", "--val", "95%"], "ask for at most 6 of both together with"),
         (["ink", "photo", "-o", "out", "--test", "120%"], "error: --test 120%: is over 100 %"),
         (["ink", "twins", "-o", "out"], "would get one name; rename one of them"),
         (["ink", "photo"], "the following arguments are required: -o/--out"),

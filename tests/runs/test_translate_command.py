@@ -89,7 +89,7 @@ def test_an_interrupted_job_goes_on_and_shards_share_it(
     monkeypatch.delenv("RANK")
     monkeypatch.setenv("WORLD_SIZE", "none of ours")
     assert main(words) == 0
-    assert "nothing is left to do for part 1 of 1" in capsys.readouterr().out
+    assert capsys.readouterr().out == "nothing is left to do\n"
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
@@ -241,27 +241,46 @@ def test_awkward_files_are_translated_or_reported(
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("words", "status", "expected"),
     [
-        (["nowhere", "x.png", "-o", "out"], "error: nowhere: no such model"),
-        (["MODEL", "nowhere.png", "-o", "out"], "error: nowhere.png: no such file or folder"),
-        (["MODEL", "PHOTOS", "-o", "out", "--to", "oil"], "has no domain 'oil'"),
-        (["PHOTOS", "PHOTOS", "-o", "out"], "holds no checkpoints/latest.safetensors"),
-        (["MODEL", "PHOTOS", "-o", "out", "--format", "pgn"], "did you mean 'png'?"),
-        (["MODEL", "PHOTOS", "-o", "out", "--tile", "12"], "tile: 12 is not a choice"),
-        (["MODEL", "PHOTOS", "-o", "PHOTOS"], "is an input and would be overwritten"),
+        (["nowhere", "x.png", "-o", "out"], 1, "error: nowhere: no such model"),
+        (["MODEL", "nowhere.png", "-o", "out"], 1, "error: nowhere.png: no such file or folder"),
+        (["PHOTOS", "PHOTOS", "-o", "out"], 1, "holds no checkpoints/latest.safetensors"),
+        (["MODEL", "PHOTOS", "-o", "PHOTOS"], 1, "is an input and would be overwritten"),
+        (["MODEL", "PHOTOS", "-o", "out", "--format", "pgn"], 2, "did you mean 'png'?"),
+        (["MODEL", "PHOTOS"], 2, "arguments are required: -o/--out (python -m cyclestyle.translate --help"),
+        (["MODEL", "PHOTOS", "-o", "out", "--quality", "101"], 2, "error: --quality must be 1 to 100, not 101"),
+        (["MODEL", "PHOTOS", "-o", "out", "--to", "oil"], 2, "has no domain 'oil'; accepted: ink, photo (python -m"),
+        (["MODEL", "PHOTOS", "-o", "out", "--tile", "12"], 2, "error: --tile: 12 is not a choice"),
+        (["MODEL", "PHOTOS", "-o", "out", "--scale", "20"], 2, "error: --scale: 20 is not a choice"),
+        (["MODEL", "PHOTOS", "-o", "out", "--strength", "2"], 2, "error: --strength: must be between 0 and 1, not 2"),
     ],
 )
-def test_mistakes_are_one_line_and_status_1(
-    run_dir: Path, photos: Path, tmp_path: Path, words: list[str], expected: str,
+def test_mistakes_are_one_line_and_nothing_is_written(
+    run_dir: Path, photos: Path, tmp_path: Path, words: list[str], status: int, expected: str,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     names = {"MODEL": str(run_dir), "PHOTOS": str(photos)}
-    assert main([names.get(word, word) for word in words]) == 1
+    with pytest.raises(SystemExit) as stopped:
+        sys.exit(main([names.get(word, word) for word in words]))
+    assert stopped.value.code == status
     err = capsys.readouterr().err
     assert expected in err
     assert len(err.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_options_for_clips_alone_are_noted_where_there_are_none(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(run_dir), str(photos / "b.png"), "-o", str(tmp_path), "--device", "cpu"]
+    assert main([*words, "--format", "mp4", "--start", "1", "--smooth", "0.5"]) == 0
+    assert capsys.readouterr().err == (
+        "note: --start, --smooth, --format mp4: without effect, as there are no clips to translate\n"
+    )
+    assert main([*words, "--format", "jpg"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_line(

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 import yaml
 
-from cyclestyle.config import ConfigError, LossConfig, Weight, check_config, list_options, load_config
+from cyclestyle.config import ConfigError, LossConfig, PixelOptions, Weight, check_config, list_options, load_config
 from cyclestyle.losses import ADVERSARIAL, TERMS
 from cyclestyle.nets import DISCRIMINATORS
 from cyclestyle.strict_yaml import dump_yaml
@@ -50,6 +50,9 @@ def test_defaults_are_those_of_the_paper() -> None:
         ("seed: 1\nseed: 2", ":2: seed: stands twice, first on line 1"),
         ("data: [", "not valid YAML"),
         ("data:\n\tseed: 1", "cannot start any token; indent with spaces, not tabs"),
+        ("data:\n  root: x\n   names: [a, b]", ":3: not valid YAML: mapping values are not allowed here; keys of one"),
+        ("data:\n    root: x\n  names: [a, b]", "; keys of one section need the same indentation"),
+        ("data:\n  root:x\n  names: [a, b]", "a space behind each colon"),
         ("- 1", "a configuration holds sections"),
         ("data:\n  names: [ink, ink]", ":2: data.names: must be two different names"),
         ("data:\n  crop_size: 300", ":2: data.crop_size: 300 is larger than load_size 286: lower it to 284"),
@@ -108,6 +111,14 @@ def test_a_step_may_be_a_name_alone_and_the_default_reads_back() -> None:
 def test_a_key_is_not_suggested_for_itself() -> None:
     with pytest.raises(ConfigError, match=r"model.discriminator.layers: unknown key; accepted: name, channels, norm"):
         load_config(None, ["model.discriminator=pixel", "model.discriminator.layers=2"])
+
+
+def test_a_name_alone_keeps_the_options_that_a_file_gives_that_network(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("model:\n  generator: {channels: 8}\n  discriminator: {name: patchgan, layers: 2}\n")
+    same = load_config(path, ["model.generator=resnet", "model.discriminator=patchgan"])
+    assert same == load_config(path)
+    assert load_config(path, ["model.discriminator=pixel"]).model.discriminator == PixelOptions()
 
 
 def test_overrides_win_and_are_named_in_errors(tmp_path: Path) -> None:
