@@ -113,6 +113,9 @@ class ResnetOptions(Section):
         "instance", description="instance (paper), group (16 channels a group, keeps local contrast apart) or none"
     )
     skips: bool = Field(False, description="lead fine detail past the blocks; sharper, and closer to the source")
+    padding: Literal["zeros", "reflect"] = Field(
+        "zeros", description="of strided convolutions; zeros (paper) may give pictures a rim"
+    )
     anchored: bool = Field(False, description="begin with dark as dark and bright as bright, whatever the seed")
 
 

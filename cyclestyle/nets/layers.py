@@ -12,19 +12,19 @@ from cyclestyle.nets.winograd import transform_kernel, winograd_conv, winograd_p
 
 
 class ReflectConv(nn.Conv2d):
-    """Convolution of stride 1 behind reflection padding, (B, C, H, W) -> (B, K, H, W).
+    """Convolution behind reflection padding, (B, C, H, W) -> (B, K, H / stride, W / stride).
 
     On a CPU wide 3x3 layers go through `winograd_conv`. A layer to few channels, of which a CPU computes 16 as fast as
     3, adds up the columns of its kernel in a second convolution, so that the first has many.
     """
 
-    def __init__(self, channels_in: int, channels_out: int, side: int) -> None:
-        super().__init__(channels_in, channels_out, side, padding=side // 2, padding_mode="reflect")
+    def __init__(self, channels_in: int, channels_out: int, side: int, stride: int = 1) -> None:
+        super().__init__(channels_in, channels_out, side, stride, padding=side // 2, padding_mode="reflect")
         self._kernel: Tensor | None = None
 
     def fix_weights(self) -> None:
         """Transform them once, for inference; they must not change any more."""
-        if winograd_pays(self.weight):
+        if self.stride == (1, 1) and winograd_pays(self.weight):
             self._kernel = transform_kernel(self.weight, self.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class ReflectConv(nn.Conv2d):
             x = x.to(torch.get_autocast_dtype(kind))
         # float64 is for comparisons; a compiler gets Winograd's convolution wrong.
         on_cpu = kind == "cpu" and x.dtype != torch.float64 and not torch.compiler.is_compiling()
-        winograd = on_cpu and winograd_pays(self.weight, x.shape[2:].numel())
+        winograd = on_cpu and self.stride == (1, 1) and winograd_pays(self.weight, x.shape[2:].numel())
         if winograd:
             x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(kind, enabled=False):  # which pads in fp32 on a CPU
@@ -42,7 +42,7 @@ class ReflectConv(nn.Conv2d):
             return winograd_conv(x, self.weight, self.bias, self._kernel)
         if on_cpu and self.in_channels >= 32 and self.out_channels <= 4:
             return self._by_columns(x)
-        return F.conv2d(x, self.weight, self.bias)
+        return F.conv2d(x, self.weight, self.bias, self.stride)
 
     def _by_columns(self, x: Tensor) -> Tensor:
         outs, channels, side, _ = self.weight.shape

@@ -47,6 +47,8 @@ class ResnetGenerator(nn.Module):
         norm: see `make_norm`.
         skips: add the maps of full and half resolution before the blocks to those after them, as a U-Net joins them
             (arXiv:1505.04597): fine detail need not pass through a quarter of the resolution.
+        padding: "zeros" (paper) or "reflect", of the strided convolutions. Zeros tell the network where the picture
+            ends, which may give it a bright or dark rim, on the left and at the top.
         anchored: half of the source is added to what the last layer makes. With random weights dark comes out bright as
             often as not, and a generator that begins so may stay so, as nothing in the losses forbids it.
     """
@@ -60,6 +62,7 @@ class ResnetGenerator(nn.Module):
         upsample: str = "transpose",
         norm: str = "instance",
         skips: bool = False,
+        padding: str = "zeros",
         anchored: bool = False,
     ) -> None:
         super().__init__()
@@ -67,8 +70,7 @@ class ResnetGenerator(nn.Module):
         c = channels
         self.stem = _unit(ReflectConv(3, c, 7), norm)
         self.down = nn.Sequential(
-            _unit(nn.Conv2d(c, 2 * c, 3, stride=2, padding=1), norm),
-            _unit(nn.Conv2d(2 * c, 4 * c, 3, stride=2, padding=1), norm),
+            _unit(_strided(c, 2 * c, padding), norm), _unit(_strided(2 * c, 4 * c, padding), norm)
         )
         self.blocks = nn.Sequential(*[ResidualBlock(4 * c, norm) for _ in range(blocks)])
         self.up = nn.Sequential(_up(4 * c, 2 * c, upsample, norm), _up(2 * c, c, upsample, norm))
@@ -123,6 +125,12 @@ class ResnetGenerator(nn.Module):
 def _unit(conv: nn.Module, norm: str) -> nn.Sequential:
     assert isinstance(conv.out_channels, int)
     return nn.Sequential(conv, make_norm(norm, conv.out_channels), nn.ReLU(inplace=True))
+
+
+def _strided(channels_in: int, channels_out: int, padding: str) -> nn.Module:
+    if padding == "reflect":
+        return ReflectConv(channels_in, channels_out, 3, stride=2)
+    return nn.Conv2d(channels_in, channels_out, 3, stride=2, padding=1)
 
 
 def _up(channels_in: int, channels_out: int, upsample: str, norm: str) -> nn.Module:

@@ -56,6 +56,15 @@ def test_an_anchored_generator_begins_with_dark_as_dark_whatever_the_seed(skips:
     assert min(alike[False]) < 0
 
 
+@pytest.mark.parametrize("padding", ["zeros", "reflect"])
+def test_with_reflection_a_plain_picture_has_no_rim(padding: str) -> None:
+    torch.manual_seed(0)
+    net = GENERATORS["resnet"](channels=8, blocks=1, upsample="bilinear", norm="none", padding=padding)
+    with torch.no_grad():
+        out = net(torch.full((1, 3, 32, 32), 0.7))
+    assert (float(out.std((2, 3)).max()) < 1e-5) == (padding == "reflect")
+
+
 def test_skips_lead_detail_past_the_blocks() -> None:
     """A stripe a pixel wide is gone at a quarter of the resolution; only skips can carry it."""
     stripes = torch.ones(1, 3, 32, 32)
@@ -132,12 +141,15 @@ def test_padding_on_a_gpu_reflects(more: int, layout: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "outs", "side", "pixels"), [(32, 3, 7, 20), (128, 128, 3, 64), (8, 16, 3, 20)],
-    ids=["by columns", "winograd", "direct"],
-)  # fmt: skip
-def test_a_reflecting_convolution_is_that_of_pytorch(channels: int, outs: int, side: int, pixels: int) -> None:
+    ("channels", "outs", "side", "stride", "pixels"),
+    [(32, 3, 7, 1, 20), (128, 128, 3, 1, 64), (8, 16, 3, 1, 20), (128, 128, 3, 2, 64)],
+    ids=["by columns", "winograd", "direct", "strided"],
+)
+def test_a_reflecting_convolution_is_that_of_pytorch(
+    channels: int, outs: int, side: int, stride: int, pixels: int
+) -> None:
     torch.manual_seed(0)
-    ours, theirs = ReflectConv(channels, outs, side), nn.Conv2d(channels, outs, side).double()
+    ours, theirs = ReflectConv(channels, outs, side, stride), nn.Conv2d(channels, outs, side, stride).double()
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn(1, channels, pixels, pixels, requires_grad=True)
     more = side // 2

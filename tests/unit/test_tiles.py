@@ -30,7 +30,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"upsample": "bilinear", "norm": "group", "skips": True},
     {"upsample": "bilinear", "norm": "instance", "skips": True},
     {"upsample": "transpose", "norm": "none", "skips": True},
-    {"upsample": "bilinear", "norm": "group", "skips": True, "anchored": True},
+    {"upsample": "bilinear", "norm": "group", "skips": True, "anchored": True, "padding": "reflect"},
     {"upsample": "resize", "norm": "instance", "anchored": True},
 ]
 
