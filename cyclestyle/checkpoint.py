@@ -92,11 +92,13 @@ def save_best(folder: Path, config: Config, state: dict[str, Any]) -> None:
     """
     path = folder / "best.pt"
     kept = {key: state[key] for key in ("step", "generators", "best")}
-    with _named(path.with_suffix(".safetensors")):
+    with _named(path):
         folder.mkdir(parents=True, exist_ok=True)
-        _save_generators(path.with_suffix(".safetensors"), config, state)
-    with _named(path), atomic_write(path) as file:
-        torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **kept}, file)
+        with atomic_write(path) as file:
+            torch.save({"format": FORMAT, "version": __version__, "config": config.model_dump(), **kept}, file)
+            file.flush()
+            os.fsync(file.fileno())  # neither file is replaced before there is room for both
+            _save_generators(path.with_suffix(".safetensors"), config, state)
 
 
 def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from cyclestyle.data.examine import THREADS, Picture
-from cyclestyle.data.findings import FLAT, LONG, Collection, sort_pairs, spare_copies
+from cyclestyle.data.findings import FLAT, LONG, RANK, Collection, sort_pairs, spare_copies
 from cyclestyle.errors import UserError
 from cyclestyle.files import new_folder
 from cyclestyle.images import read_image, resize_image, write_image
@@ -37,8 +37,9 @@ class Plan:
 def plan_copy(collection: Collection) -> Plan:
     """Decide what to leave out, and the names of the rest.
 
-    Of copies in one domain one stays (`spare_copies`); of pictures in both domains none stays in training, as nothing
-    tells where it belongs.
+    Of copies in one domain one stays (`spare_copies`); of pictures in both domains none stays in training, and where
+    neither was in training none stays at all, as nothing tells where it belongs. In a paired set pictures whose partner
+    is held out leave training.
 
     Raises:
         UserError: a domain would be left with fewer than two pictures, or lose most because they are small.
@@ -99,10 +100,15 @@ def write_copy(plan: Plan, load_size: int, out: Path) -> int:
 
 def _drop_copies(collection: Collection, reasons: dict[int, str]) -> None:
     """Add to `reasons` the pictures that stand in both domains, or of which a copy stays."""
-    for pair in sort_pairs(collection).get("across", []):
-        for number in (pair.first, pair.second):
-            if collection.folder(collection.pictures[number]).startswith("train"):
-                reasons.setdefault(number, "in both domains")
+    kinds = sort_pairs(collection)
+    for pair in kinds.get("across", []):
+        both = pair.first, pair.second
+        trained = [n for n in both if collection.folder(collection.pictures[n]).startswith("train")]
+        reasons |= dict.fromkeys([n for n in trained or both if n not in reasons], "in both domains")
+    for pair in kinds.get("leak", []):
+        if collection.kind(pair) == "across":
+            number = min(pair.first, pair.second, key=lambda n: RANK[collection.folder(collection.pictures[n])[:-1]])
+            reasons.setdefault(number, "with its partner in test or val")
     for number, pair in spare_copies(collection, set(reasons)).items():
         reasons[number] = f"with a copy in {'its folder' if collection.kind(pair) == 'duplicate' else 'test or val'}"
 

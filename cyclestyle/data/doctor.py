@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 SHOWN = 10
 HEADINGS = {
-    "must": "TO BE MENDED: this spoils training, or its test",
-    "should": "WORTH MENDING: results will be better",
+    "must": "MUST BE FIXED: this spoils training, or its test",
+    "should": "WORTH FIXING: results will be better",
     "note": "GOOD TO KNOW",
 }
 

@@ -50,7 +50,7 @@ def thumbnail(picture: np.ndarray) -> np.ndarray:
 
 
 def find_pairs(digests: Sequence[str], thumbs: np.ndarray) -> list[Pair]:
-    """All pairs of copies among pictures; memory grows with their number, not with its square.
+    """All pairs of copies among pictures; memory grows with the number of pictures and of pairs.
 
     Args:
         digests: one for each picture, equal where all pixels are.

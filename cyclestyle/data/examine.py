@@ -12,10 +12,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from cyclestyle.data.duplicates import THUMB, thumbnail
-from cyclestyle.images import ImageError, read_image, resize_image
+from cyclestyle.images import ImageError, decoding, orientation_of, read_image, resize_image
 
 THREADS = min(8, os.cpu_count() or 1)
-_UPRIGHT = (None, 0, 1)  # values of the EXIF orientation that turn nothing
 _LUMA_TABLE = 57.625  # mean of the JPEG standard's table, which programs scale by quality
 
 
@@ -105,12 +104,11 @@ def thumbs(pictures: Sequence[Picture]) -> np.ndarray:
 
 
 def _header(path: Path) -> tuple[str, int | None, bool]:
-    with Image.open(path) as opened:
+    with decoding(path), Image.open(path) as opened:
         form = opened.format or "?"
-        upright = opened.getexif().get(0x0112) in _UPRIGHT
         suffixes = Image.registered_extensions()
         plain = (
-            upright
+            orientation_of(opened) == 1
             and opened.mode == "RGB"
             and "transparency" not in opened.info
             and getattr(opened, "n_frames", 1) == 1

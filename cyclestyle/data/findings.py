@@ -13,7 +13,7 @@ from cyclestyle.data.examine import Broken, Picture, examine_all, thumbs
 from cyclestyle.images import find_images
 
 FOLDERS = [split + domain for split in ("train", "test", "val") for domain in "AB"]
-_RANK = {"train": 0, "val": 1, "test": 2}
+RANK = {"train": 0, "val": 1, "test": 2}
 LONG = 2.0  # sides; translation and the sample grids, too, call what is longer long
 FLAT = 16.0  # grey levels of contrast: fog and pale ink have 50
 GREY = 2.0  # of colour: silk that has lost its colour has 5
@@ -102,14 +102,19 @@ def list_findings(collection: Collection) -> list[Finding]:
 
 
 def sort_pairs(collection: Collection) -> dict[str, list[Pair]]:
-    """Pairs by what they are: leak, across (domains), paired (so many across that they are meant), duplicate."""
+    """Pairs by what they are: leak, across (domains), paired (so many across that they are meant), duplicate.
+
+    In a paired set a test picture whose partner is trained on is a leak, too.
+    """
     kinds: dict[str, list[Pair]] = defaultdict(list)
     for pair in collection.pairs:
         kinds[collection.kind(pair)].append(pair)
     across = kinds["across"]
     smaller = min(len(collection.of("A")), len(collection.of("B")))
     if not any(pair.exact for pair in across) and len({p.first for p in across}) > max(5, smaller / 10):
-        kinds["paired"] = kinds.pop("across")
+        for pair in kinds.pop("across"):
+            splits = {collection.folder(collection.pictures[number])[:-1] for number in (pair.first, pair.second)}
+            kinds["paired" if len(splits) == 1 else "leak"].append(pair)
     return kinds
 
 
@@ -130,7 +135,7 @@ def spare_copies(collection: Collection, gone: set[int]) -> dict[int, Pair]:
 
     def rank(number: int) -> tuple[int, int, int]:
         picture = collection.pictures[number]
-        return -_RANK[collection.folder(picture)[:-1]], -picture.width * picture.height, number
+        return -RANK[collection.folder(picture)[:-1]], -picture.width * picture.height, number
 
     stays: set[int] = set()
     spare: dict[int, Pair] = {}
@@ -186,8 +191,8 @@ def _copies(collection: Collection) -> Iterator[Finding]:
 
 
 def _leaks(held_out: str, other: str) -> bool:
-    """Whether pictures of the first must not be in the second: in one domain, test stays apart from val and train."""
-    return held_out[-1] == other[-1] and _RANK[held_out[:-1]] > _RANK[other[:-1]]
+    """Whether pictures of the first must not be in the second: test stays apart from val and train, val from train."""
+    return RANK[held_out[:-1]] > RANK[other[:-1]]
 
 
 def _folders(collection: Collection, pair: Pair) -> set[str]:

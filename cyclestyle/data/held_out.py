@@ -55,13 +55,15 @@ def middle_squares(
     Args:
         config: gives `load_size`, `resize` and `crop_size`, the side S.
         title: of the progress bar.
-        count: how many, drawn by `seed` (None: all).
+        count: how many, drawn by `seed` (None: all); others take the place of those that cannot be used.
 
     Returns:
         uint8 (N, S, S, 3), their paths, and a line for each picture that could not be used.
     """
+    order = np.arange(len(paths))
     if count is not None and count < len(paths):
-        paths = [paths[i] for i in sorted(np.random.RandomState(seed).permutation(len(paths))[:count])]
+        order = np.random.RandomState(seed % 2**32).permutation(len(paths))
+    wanted = len(paths) if count is None else count
 
     def read(path: Path) -> np.ndarray | str:
         try:
@@ -72,14 +74,21 @@ def middle_squares(
             return f"{path}: {picture.shape[1]}x{picture.shape[0]} pixels, smaller than {config.crop_size}"
         return _middle(picture, config.crop_size)
 
+    good: dict[Path, np.ndarray] = {}
+    problems: list[str] = []
     with ThreadPoolExecutor(max(1, config.workers)) as pool:
-        bar = tqdm(pool.map(read, paths), title, len(paths), unit="file", disable=None, leave=False)
-        found = list(bar)
-    good = [(path, picture) for path, picture in zip(paths, found, strict=True) if not isinstance(picture, str)]
-    pictures = (
-        np.stack([p for _, p in good]) if good else np.empty((0, config.crop_size, config.crop_size, 3), np.uint8)
-    )
-    return pictures, [path for path, _ in good], [line for line in found if isinstance(line, str)]
+        while len(good) < wanted and len(order):
+            part, order = np.sort(order[: wanted - len(good)]), order[wanted - len(good) :]
+            some = [paths[i] for i in part]
+            bar = tqdm(pool.map(read, some), title, len(some), unit="file", disable=None, leave=False)
+            for path, picture in zip(some, bar, strict=True):
+                if isinstance(picture, str):
+                    problems.append(picture)
+                else:
+                    good[path] = picture
+    kept = [path for path in paths if path in good]
+    pictures = [good[path] for path in kept]
+    return np.stack(pictures) if pictures else np.empty((0, *2 * [config.crop_size], 3), np.uint8), kept, problems
 
 
 def _middle(picture: np.ndarray, most: int) -> np.ndarray:

@@ -52,7 +52,8 @@ def divide(names: Sequence[str], groups: Sequence[Sequence[int]], counts: dict[s
 
     The order of drawing follows from a hash of seed and name, not from the other names: a picture that is added takes
     the place of one other at most, and pictures of one name in two folders tend to go to the same split. A group of
-    copies that is larger than what a split still lacks goes to the next one that has room, at last to train.
+    copies is drawn by its first name; if it is larger than what a split still lacks, it goes to the next one that has
+    room, at last to train.
 
     Args:
         names: of the pictures, relative to their folder.
@@ -61,8 +62,8 @@ def divide(names: Sequence[str], groups: Sequence[Sequence[int]], counts: dict[s
     """
 
     def draw(group: Sequence[int]) -> bytes:
-        keys = (f"{seed}/{names[number]}".encode(errors="surrogateescape") for number in group)
-        return min(hashlib.blake2b(key, digest_size=16).digest() for key in keys)
+        first = min(names[number] for number in group)
+        return hashlib.blake2b(f"{seed}/{first}".encode(errors="surrogateescape"), digest_size=16).digest()
 
     chosen: dict[int, str] = {}
     lacking = dict(counts)

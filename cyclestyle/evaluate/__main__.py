@@ -53,7 +53,7 @@ def _main(argv: list[str] | None) -> int:
 
     from cyclestyle.checkpoint import read_model
     from cyclestyle.evaluate import protocol
-    from cyclestyle.evaluate.measure import load_sets, measure, pair_up, plain
+    from cyclestyle.evaluate.measure import load_sets, measure, plain
     from cyclestyle.evaluate.page import write_page
     from cyclestyle.evaluate.table import table
     from cyclestyle.files import atomic_write, new_folder, refuse_used_folder
@@ -70,11 +70,9 @@ def _main(argv: list[str] | None) -> int:
     device, dtype = translators["ab"].device, str(translators["ab"].dtype).removeprefix("torch.")
     config = protocol.data_config(model, args.data, args.size)
     extractors, without = protocol.pick_extractors(args.inception, device)
-    sets = load_sets(config, args.split, args.count, args.seed)
-    if args.paired:
-        sets = pair_up(sets)
     if without:
         print(without, file=sys.stderr)
+    sets = load_sets(config, args.split, args.count, args.seed, args.paired)
     for line in protocol.notes(model, config, sets, args):
         print(line, file=sys.stderr)
     out = args.out or protocol.default_out(model, args.split)

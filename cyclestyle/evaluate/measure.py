@@ -21,6 +21,7 @@ from cyclestyle.metrics.distances import precision_recall
 from cyclestyle.metrics.paired import psnr, ssim
 from cyclestyle.translate.translator import Translator
 
+LONELY = "has no partner that can be used"
 LEAST, FEW = 4, 50  # pictures of a domain: fewer are refused, fewer are told to say little
 
 
@@ -65,11 +66,15 @@ class Direction:
     means: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
-def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> Sets:
+def load_sets(config: DataConfig, split: str, count: int | None, seed: int, paired: bool = False) -> Sets:
     """Read the pictures of a split and of the train folders.
 
+    Args:
+        count: how many of each domain at most, drawn by `seed`.
+        paired: those alone whose name stands in both folders of the split, in the same order.
+
     Raises:
-        UserError: a folder is missing, or holds too few pictures that can be used.
+        UserError: a folder is missing, or holds too few pictures that can be used; or `_partners`.
     """
     real, floor, paths, problems = {}, {}, {}, list[str]()
     try:
@@ -79,13 +84,21 @@ def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> S
     trained = {d: list_pictures(config, f"train{d}") for d in "AB"}
     if split == "train":  # pictures are no floor for themselves
         listed, trained = ({d: paths[start::2] for d, paths in trained.items()} for start in (0, 1))
+    if paired:
+        listed, problems = _partners(listed)
     for domain in "AB":
-        real[domain], paths[domain], bad = middle_squares(
-            listed[domain], config, f"reading {split}{domain}", count, seed
-        )
+        title = f"reading {split}{domain}"
+        real[domain], paths[domain], bad = middle_squares(listed[domain], config, title, count, seed)
         problems += bad
+    if paired:
+        names = {path.stem for path in paths["A"]} & {path.stem for path in paths["B"]}
+        for domain, of_domain in paths.items():
+            usable = [i for i, path in enumerate(of_domain) if path.stem in names]
+            problems += [f"{path}: {LONELY}" for path in of_domain if path.stem not in names]
+            real[domain], paths[domain] = real[domain][usable], [of_domain[i] for i in usable]
+    for domain in "AB":
         if len(real[domain]) < LEAST:
-            lines = "".join(f"\n  {line}" for line in bad)
+            lines = "".join(f"\n  {line}" for line in problems)
             raise UserError(
                 f"{config.root}/{split}{domain}: {len(real[domain])} of its pictures can be used; distances between "
                 f"collections need at least {LEAST}, and {FEW} to say much{lines}"
@@ -99,26 +112,20 @@ def load_sets(config: DataConfig, split: str, count: int | None, seed: int) -> S
     return Sets(real, floor, paths, problems)
 
 
-def pair_up(sets: Sets) -> Sets:
-    """The pictures whose names stand in both folders of the split, in the same order; the others become problems.
+def _partners(listed: Mapping[str, list[Path]]) -> tuple[dict[str, list[Path]], list[str]]:
+    """The files of A and B whose names stand in both, in order of their names, and a line for each other one.
 
     Raises:
         UserError: fewer than half have a partner, or a name stands twice in a folder.
     """
-    where = {d: {path.stem: i for i, path in enumerate(paths)} for d, paths in sets.paths.items()}
+    where = {d: {path.stem: path for path in paths} for d, paths in listed.items()}
     common = sorted(where["A"].keys() & where["B"].keys())
-    lonely = sorted(str(p) for d, paths in sets.paths.items() for p in paths if p.stem not in common)
-    twice = [str(p) for d, paths in sets.paths.items() for i, p in enumerate(paths) if where[d][p.stem] != i]
+    lonely = sorted(str(path) for paths in listed.values() for path in paths if path.stem not in common)
+    twice = [str(path) for d, paths in listed.items() for path in paths if where[d][path.stem] != path]
     if twice or len(common) < LEAST or len(common) < len(lonely) / 2:
         what = f"twice there: {', '.join(twice[:3])}" if twice else f"without a partner: {', '.join(lonely[:3])}"
         raise UserError(f"--paired: pictures that show the same must have the same name in both folders; {what}")
-    chosen = {d: [where[d][name] for name in common] for d in "AB"}
-    return Sets(
-        {d: sets.real[d][chosen[d]] for d in "AB"},
-        sets.floor,
-        {d: [sets.paths[d][i] for i in chosen[d]] for d in "AB"},
-        sets.problems + [f"{path}: has no partner that can be used" for path in lonely],
-    )
+    return {d: [where[d][name] for name in common] for d in "AB"}, [f"{path}: {LONELY}" for path in lonely]
 
 
 def measure(

@@ -53,8 +53,8 @@ def write_page(
     )
     parts = [
         f"<h1>{html.escape(title)}</h1>",
-        f"<p class=about>step {told['model']['step']}, measured on {counts} pictures ({told['data']['split']}), "
-        f"{html.escape(told['data']['size'])}; {told['date']}</p>",
+        f"<p class=about>step {told['model']['step']}, measured on {html.escape(counts)} pictures "
+        f"({told['data']['split']}), {html.escape(told['data']['size'])}; {told['date']}</p>",
         *(_direction(one) for one in directions.values()),
     ]
     drawn = curves(metrics)

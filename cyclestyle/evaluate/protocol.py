@@ -1,10 +1,10 @@
 """What somebody needs to know to get the same figures again, and where a result is kept."""
 
 import argparse
-import os
 import platform
 import sys
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.evaluate.measure import FEW, Sets
 from cyclestyle.files import sha256, whole_lines
 from cyclestyle.metrics.compare import Extractors
-from cyclestyle.metrics.inception import DEFAULT_PATH, WEIGHTS, InceptionFeatures, check_inception
+from cyclestyle.metrics.inception import DEFAULT_PATH, SOURCE, InceptionFeatures
 
 SMALLEST = 32  # pixels, for the spectrum of a checkerboard
 
@@ -42,25 +42,28 @@ def data_config(model: TrainedModel, root: str | None, size: int | None) -> Data
 
 
 def pick_extractors(weights: Path | None, device: torch.device) -> tuple[Extractors, str | None]:
-    """The networks that features come from, and, if Inception is not among them, a line that says why.
+    """The networks that features come from, and a line where Inception is not among them, or is not the usual one.
 
     Raises:
         UserError: `weights` is given and cannot be used.
     """
     path = weights or DEFAULT_PATH.expanduser()
-    if weights is None:
-        try:
-            check_inception(path)
-        except UserError as error:
-            return Extractors(device), f"without FID and KID on Inception: {error}"
-    return Extractors(device, inception=InceptionFeatures(path, device)), None
+    try:
+        inception = InceptionFeatures(path, device)
+    except UserError as error:
+        if weights is not None:
+            raise
+        return Extractors(device), f"without FID and KID on Inception: {error}"
+    other = f"{path}: not the published weights; FID and KID compare with no others' figures (published: {SOURCE})"
+    return Extractors(device, inception=inception), None if inception.is_published else other
 
 
 def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Namespace) -> list[str]:
     """What a reader of the figures should know, a line each."""
     lines = [f"left out: {problem}" for problem in sets.problems]
     trained_on, (name_a, name_b) = model.config.data.root, model.config.data.names
-    if trained_on is None or Path(trained_on).resolve() != Path(os.path.expanduser(str(config.root))).resolve():
+    same_root = bool(trained_on) and Path(str(trained_on)).resolve() == Path(str(config.root)).expanduser().resolve()
+    if not same_root:
         lines.append(f"the model learned {name_a} (A) and {name_b} (B) from {trained_on}, not from {config.root}")
     for domain, pictures in sets.real.items():
         if len(pictures) < FEW:
@@ -81,8 +84,10 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     best = _best_beside(model)
     if best is not None and best.step != model.step:
         lines.append(f"this is step {model.step}; step {best.step} was kept as the best while training: {best.path}")
-    if model.path.stem == "best" and args.split == "test" and not Path(config.root or "", "valA").is_dir():
-        lines.append("the generators were chosen by pictures of the test folders; hold others out in valA and valB")
+    chosen_by = "val" if Path(str(config.root), "valA").is_dir() else "test"
+    if model.path.stem == "best" and same_root and args.split == chosen_by:
+        other = "the test pictures tell more" if chosen_by == "val" else "hold others out in valA and valB"
+        lines.append(f"the generators were chosen by pictures of these {chosen_by} folders; {other}")
     if args.split == "train":
         lines.append(
             "the model has seen these pictures (every other one is measured, the rest are the floor); test or val tell "
@@ -147,10 +152,10 @@ def protocol(
 def _about(inception: InceptionFeatures | None) -> dict[str, Any] | None:
     if inception is None:
         return None
-    published = inception.hash.startswith(WEIGHTS.removesuffix(".pth").rpartition("-")[2])
     return {
         "sha256": inception.hash,
-        "published": published,
+        "published": inception.is_published,
+        "torch_fidelity": metadata.version("torch-fidelity"),
         "resize": "TensorFlow 1 bilinear to 299, by torch-fidelity",
     }
 

@@ -42,12 +42,19 @@ class InceptionFeatures(nn.Module):
                 f"{weights}: not InceptionV3's weights ({reason}); download {SOURCE} and give its path with --inception"
             ) from None
         self.net.to(device)
-        self.hash = sha256(weights)
+        self._path, self.hash = weights, sha256(weights)
 
     @torch.inference_mode()
     def forward(self, pictures: Tensor) -> Tensor:
         found: Tensor = self.net(pictures.add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8))[0]
+        if not found.isfinite().all():
+            raise UserError(f"{self._path}: gives features that are no numbers: it is damaged; download {SOURCE}")
         return found
+
+    @property
+    def is_published(self) -> bool:
+        """Whether the weights are those that figures are published with."""
+        return self.hash.startswith(WEIGHTS.removesuffix(".pth").rpartition("-")[2])
 
 
 def check_inception(weights: Path) -> None:

@@ -48,6 +48,11 @@ WON = Detector(
     "model.discriminator.channels or layers, or start again from an earlier checkpoint with a lower train.lr",
 )
 
+BLIND = (
+    "the val (else test) pictures are too few, or too alike, to tell {by}: no best.pt is kept, and train.early_stop "
+    "does not end the run; put more pictures there"
+)
+
 
 class Watch:
     """Tells of each fault once, when it appears; one that went away and comes back is told again.
@@ -74,6 +79,11 @@ class Watch:
             for name, detector in TRANSLATIONS.items():
                 found |= self._told(f"{name}_{direction}", detector.test(own), detector.sentence, source, target)
         return found
+
+    def look_at_best(self, by: str, numbers: Numbers) -> dict[str, str]:
+        """A sentence where there is no number of what the best generators are chosen by."""
+        missing = not any(name in numbers for name in (by, f"{by}_ab", f"{by}_ba"))
+        return self._told("no_best", missing, BLIND.format(by=by), *self._names)
 
     def look_at_losses(self, means: Numbers, entries: int = 5) -> dict[str, str]:
         """Sentences by `discriminator_won_a` or `_b`, from means of the log, once for `entries` in a row."""

@@ -80,7 +80,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         stopped = stack.enter_context(_stop_signals())
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
-        loader, train_step = _loader(data, state, config), TrainStep(state, config.loss, dtype, config.train.compile)
+        new_step = partial(TrainStep, state, config.loss, dtype, config.train.compile)
+        loader, train_step = _loader(data, state, config), new_step()
         stack.callback(lambda: loader.close())
         next_save = _next(state.step, config.train.save_every_steps)
         bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
@@ -103,9 +104,10 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             due = _due(config, state.step, data.epoch_length(), state.step >= next_save, last)
             if any(due.values()) and what_diverged(state):
                 loader.close()
-                go_back(folder, config, state, partial(_first_state, config, device, dtype))
+                sentence = go_back(folder, config, state, partial(_first_state, config, device, dtype))
                 report.go_back(state.step)
-                loader, train_step = _loader(data, state, config), TrainStep(state, config.loss, dtype)
+                report.warnings(state.step, {"diverged": sentence})
+                loader, train_step = _loader(data, state, config), new_step()
                 next_save = _next(state.step, config.train.save_every_steps)
                 bar.reset(total)
                 bar.update(state.step)

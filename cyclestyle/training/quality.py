@@ -1,6 +1,7 @@
 """How good the generators are by now: measures without weights on held-out pictures, while training goes on."""
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Callable
 from functools import cached_property, partial
@@ -36,16 +37,19 @@ class Quality:
 
     Attributes:
         split: which folders, or None if there are too few pictures to measure anything.
-        problems: a line that says so.
+        problems: a line that says so, and one for each picture that cannot be used.
+        fingerprint: of the pictures; measurements on others are not compared.
     """
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self._config, self._device = config, device
+        self.problems: list[str] = []
         self.split: str | None = None
         self._real: dict[str, np.ndarray] = {}
         if config.report.evaluate_every_steps and config.data.crop_size >= SMALLEST:
             self.split = next((split for split in ("val", "test") if self._load(split)), None)
-        self.problems: list[str] = []
+        pixels = b"".join(self._real[domain].tobytes() for domain in sorted(self._real))
+        self.fingerprint = hashlib.blake2b(pixels, digest_size=16).hexdigest()
         if config.report.evaluate_every_steps and self.split is None:
             self.problems.append(
                 f"nothing will be measured, and no best.pt kept: that needs {LEAST} or more pictures in each test (or "
@@ -54,16 +58,18 @@ class Quality:
 
     def _load(self, split: str) -> bool:
         for domain in "AB":
-            self._real[domain] = self._pictures(split + domain)
+            self._real[domain] = self._pictures(split + domain, self._config.report.evaluate_count)
         return all(len(pictures) >= LEAST for pictures in self._real.values())
 
-    def _pictures(self, folder: str) -> np.ndarray:
-        report, data = self._config.report, self._config.data
+    def _pictures(self, folder: str, count: int) -> np.ndarray:
+        data = self._config.data
         try:
             paths = list_pictures(data, folder)
         except DataError:
             paths = []
-        return middle_squares(paths, data, f"reading {folder}", report.evaluate_count, self._config.seed)[0]
+        pictures, _, problems = middle_squares(paths, data, f"reading {folder}", count, self._config.seed)
+        self.problems += [f"left out of measurements: {problem}" for problem in problems]
+        return pictures
 
     @cached_property
     def _extractors(self) -> Extractors:
@@ -78,8 +84,8 @@ class Quality:
         """For `ab` and `ba`, by distance, floor and ceiling, where these pictures can tell them apart."""
         bounds = {}
         for key in ("AB", "BA"):
-            near = Described(self._pictures(f"train{key[1]}"), self._extractors, 2)
             source, target = self._targets[key[0]], self._targets[key[1]]
+            near = Described(self._pictures(f"train{key[1]}", len(source)), self._extractors, 2)
             measured = compare.compare(source, source, target, near, rounds=50)
             bounds[key.lower()] = {n: (m.floor, m.ceiling) for n, m in measured.items() if m.excess is not None}
         return bounds
@@ -128,16 +134,18 @@ def evaluate(
     measured = quality.measure(partial(_translations, state.best_generators, config, dtype))
     values = {name: float(draws[0]) for name, draws in measured.items()}
     report.numbers(state.step, {f"quality/{name}": value for name, value in values.items()})
-    report.warnings(state.step, state.watch.look_at_quality(values))
     by, before = config.report.best_by, state.best
+    report.warnings(state.step, state.watch.look_at_quality(values) | state.watch.look_at_best(by, values))
     known = [measured[name] for name in (by, f"{by}_ab", f"{by}_ba") if name in measured]
     draws = torch.stack(known).mean(0) if known else torch.tensor(float("nan"))
     if not torch.isfinite(draws).all():
         return
     value = float(draws[0])
-    worse = (draws - before["draws"]) * (-1 if by in HIGHER_IS_BETTER else 1) if before.get("by") == by else None
+    alike = before.get("by") == by and before.get("pictures", quality.fingerprint) == quality.fingerprint
+    worse = (draws - before["draws"]) * (-1 if by in HIGHER_IS_BETTER else 1) if alike else None
     if worse is None or worse[0] < 0:
-        state.best = {"by": by, "value": value, "step": state.step, "draws": draws, "since": 0, "kept": state.step}
+        found = {"value": value, "step": state.step, "draws": draws, "kept": state.step}
+        state.best = {"by": by, "pictures": quality.fingerprint, "since": 0, **found}
     else:
         state.best = before | {"since": before["since"] + 1}
     state.best["last"] = value
@@ -147,7 +155,7 @@ def evaluate(
             save_best(checkpoints, config, state.state_dict())
         except CheckpointError as error:
             log.error("%s; the best generators so far are not kept", error)
-            state.best = before
+            state.best = before and before | {"since": before["since"] + 1}
     log.debug("step %d  %s", state.step, describe_best(state))
 
 
@@ -159,7 +167,7 @@ def out_of_patience(config: Config, state: TrainState) -> bool:
 def describe_best(state: TrainState) -> str:
     """The best and the last measurement in words, and which generators are kept."""
     if not (best := state.best):
-        return "nothing was measured"
+        return "no measurement tells which generators are best"
     last = "the last" if best["since"] == 0 else f"last {best['last']:.3f}"
     told = f"{best['by']}: best {best['value']:.3f} at step {best['step']}, {last}"
     if best["kept"] != best["step"]:

@@ -1,6 +1,5 @@
 """A run that diverges goes back to its last good state, and on from there in another way."""
 
-import logging
 import math
 from collections.abc import Callable
 
@@ -10,7 +9,6 @@ from cyclestyle.errors import UserError
 from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.state import TrainState
 
-log = logging.getLogger("cyclestyle")
 EXPLODED = 1000.0  # healthy losses are below 20
 
 
@@ -21,11 +19,14 @@ def what_diverged(state: TrainState) -> list[str]:
     return bad or ([] if state.is_finite() else ["a weight"])
 
 
-def go_back(folder: RunFolder, config: Config, state: TrainState, first_state: Callable[[], TrainState]) -> None:
+def go_back(folder: RunFolder, config: Config, state: TrainState, first_state: Callable[[], TrainState]) -> str:
     """Load the last checkpoint, count a retry, and write that count down; the best measurement stays.
 
     Args:
         first_state: makes the state that the run began with, where there is no checkpoint yet.
+
+    Returns:
+        a sentence that tells of it.
 
     Raises:
         UserError: no retry is left.
@@ -41,7 +42,8 @@ def go_back(folder: RunFolder, config: Config, state: TrainState, first_state: C
     state.load_state_dict(found[1] if found else first_state().state_dict())
     state.retries, state.pictures, state.best = retries, pictures, best
     save_checkpoint(folder.checkpoints, config, state.state_dict(), config.train.keep_last)
-    log.warning(
-        "%s diverged near step %d: back to step %d, with half the learning rate and other random numbers (retry %d of "
-        "%d)", bad, at, state.step, retries, config.train.retries,
-    )  # fmt: skip
+    return (
+        f"{bad} diverged near step {at}: back to step {state.step}, with half the learning rate and other random "
+        f"numbers (retry {retries} of {config.train.retries}); if it happens again, lower train.lr or set "
+        "train.precision=fp32"
+    )

@@ -188,9 +188,9 @@ def test_the_gravest_comes_first_and_long_lists_are_cut_short(root: Path, capsys
     assert main([str(root), *SMALL]) == 1
     printed = capsys.readouterr().out
     places = [
-        printed.index(text) for text in ("TO BE MENDED", "UNREADABLE: 12 files", "LEAK: 1 picture of testB is in")
+        printed.index(text) for text in ("MUST BE FIXED", "UNREADABLE: 12 files", "LEAK: 1 picture of testB is in")
     ]
-    assert places == sorted(places) < [printed.index("WORTH MENDING")]
+    assert places == sorted(places) < [printed.index("WORTH FIXING")]
     assert "bad09" in printed
     assert "bad10" not in printed
     assert "and 2 more (--all lists them)" in printed
@@ -207,6 +207,35 @@ def test_pairs_across_the_domains_that_are_meant_do_not_count_as_faults(root: Pa
     assert levels["paired"] == "note"
     assert len(files["paired"]) == 16
     assert "across" not in files
+
+
+def test_in_a_paired_set_a_test_picture_whose_partner_is_trained_on_is_a_leak(root: Path, tmp_path: Path) -> None:
+    for name in ("train", "test"):
+        for path in find_images(root / f"{name}B"):
+            picture(path).convert("L").save(root / f"{name}A" / f"grey{path.name}")
+    name = "grey_of_test.png"
+    picture(root / "testB" / "0001.png").convert("L").save(root / "trainA" / name)
+    status, files, levels = examined(root)
+    assert (status, levels["leak"], levels["paired"]) == (1, "must", "note")
+    assert {f"trainA/{name}", "testB/0001.png"} <= set(files["leak"])
+    assert main([str(root), *SMALL, "--fix", str(tmp_path / "clean")]) == 0
+    assert not (tmp_path / "clean" / "trainA" / name).exists()
+    assert main([str(tmp_path / "clean"), *SMALL]) == 0
+
+
+def test_a_picture_in_both_test_folders_is_in_neither_of_a_cleaned_copy(root: Path, tmp_path: Path) -> None:
+    shutil.copy(root / "testA" / "0001.png", root / "testB" / "x.png")
+    assert examined(root)[0] == 1
+    assert main([str(root), *SMALL, "--fix", str(tmp_path / "clean")]) == 0
+    assert not (tmp_path / "clean" / "testA" / "0001.png").exists()
+    assert not (tmp_path / "clean" / "testB" / "x.png").exists()
+    assert main([str(tmp_path / "clean"), *SMALL]) == 0
+
+
+@pytest.mark.parametrize("exif", [b"Exif\0\0II", b"Exif\0\0no exif", b"?"])
+def test_a_picture_with_damaged_exif_is_examined_as_it_is_trained_on(root: Path, exif: bytes) -> None:
+    picture(root / "trainA" / "0001.png").save(root / "trainA" / "0001.png", exif=exif)
+    assert examined(root)[0] == 0
 
 
 def test_names_that_are_not_text_are_printed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

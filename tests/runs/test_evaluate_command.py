@@ -260,6 +260,20 @@ def test_a_picture_without_a_partner_is_left_out_of_pairs_and_named(
     for direction, folder in (("ab", "testA"), ("ba", "testB")):
         files = [picture["file"] for picture in found["directions"][direction]["pictures"]]
         assert files == [str(data / folder / f"{number:04d}.png") for number in (1, 3, 4, 5, 6, 7)]
+    assert found["data"]["floor_counts"] == {"A": 6, "B": 6}
+
+
+def test_pairs_are_drawn_together_from_folders_of_unequal_length(
+    run_dir: Path, paired_set: Path, tmp_path: Path
+) -> None:
+    data = links(paired_set, tmp_path / "data")
+    (data / "testA" / "0000.png").unlink()
+    words = [str(run_dir), "--paired", "--count", "5", "--data", str(data), "-o", str(tmp_path / "out"), *QUICK]
+    assert main(words) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    a, b = ([Path(p["file"]).name for p in found["directions"][key]["pictures"]] for key in ("ab", "ba"))
+    assert a == b
+    assert len(a) == 5
 
 
 def test_unreadable_pictures_are_left_out_and_named(
@@ -279,7 +293,7 @@ def test_unreadable_pictures_are_left_out_and_named(
         assert f"left out: {data / name}: not a picture, or a damaged one" in err
     found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert found["data"]["counts"] == {"A": 7, "B": 9}
-    assert found["data"]["floor_counts"] == {"A": 8, "B": 6}  # of 7 that were drawn
+    assert found["data"]["floor_counts"] == {"A": 8, "B": 7}  # another took the place of the unreadable one
     assert len(found["data"]["left_out"]) == 2
     page = Page((tmp_path / "out" / "evaluation.html").read_text(encoding="utf-8"))
     assert "b" not in page.count

@@ -72,6 +72,14 @@ def test_copies_stay_together(sources: tuple[str, str], tmp_path: Path, capsys: 
         assert [len(found[split]) for split in ("train", "test", "val")] == [6, 1, 1]
 
 
+def test_copies_are_drawn_as_often_as_single_pictures() -> None:
+    names = [f"{number:04d}" for number in range(3000)]
+    groups = [[number, number + 1] for number in range(0, 1000, 2)] + [[number] for number in range(1000, 3000)]
+    chosen = divide(names, groups, {"test": 300}, seed=0)
+    share = sum(chosen[number] == "test" for number in range(1000)) / 1000
+    assert 0.07 < share < 0.13
+
+
 def test_a_group_larger_than_what_is_lacking_goes_where_there_is_room() -> None:
     chosen = divide([str(i) for i in range(9)], [[0, 1, 2, 3], [4, 5, 6], [7], [8]], {"test": 3, "val": 1}, seed=0)
     assert {chosen[number] for number in range(4)} == {"train"}

@@ -146,6 +146,31 @@ def test_a_resumed_run_that_chooses_by_another_measure_compares_no_score_with_it
     assert (best["by"], best["kept"]) == ("cycle_l1", 10)
 
 
+def test_a_resumed_run_that_measures_other_pictures_compares_no_score_with_them(
+    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(measured["data"]["root"], tmp_path / "set")
+    scored(monkeypatch, [0.1, 0.2, 0.3])
+    run(measured, tmp_path / "run", data={"root": str(root)})
+    for domain in "AB":
+        shutil.copytree(root / f"train{domain}", root / f"val{domain}")
+    scored(monkeypatch, [0.9, 0.9])
+    run(measured, tmp_path / "run", resume=True, train={"max_steps": 10}, data={"root": str(root)})
+    best = final(tmp_path / "run")["best"]
+    assert (best["value"], best["kept"]) == (pytest.approx(0.9), 10)
+
+
+def test_a_score_that_cannot_be_told_is_told_once(
+    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality.Quality, "_bounds", {"ab": {}, "ba": {}})
+    run(measured, tmp_path / "run")
+    told = [e["warning/no_best"] for e in entries(tmp_path / "run") if "warning/no_best" in e]
+    assert len(told) == 1
+    assert "to tell score: no best.pt is kept" in told[0]
+    assert not (tmp_path / "run" / "checkpoints" / "best.pt").exists()
+
+
 def test_a_resumed_run_measures_and_chooses_alike(measured: dict[str, Any], tmp_path: Path) -> None:
     run(measured, tmp_path / "straight", train={"keep_last": 3})
     shutil.copytree(tmp_path / "straight", tmp_path / "run")
@@ -211,7 +236,10 @@ def test_a_run_that_diverges_goes_back_halves_the_rate_and_ends(
     logged = [e for e in entries(tmp_path / "run") if "train/learning_rate" in e]
     assert [e["step"] for e in logged] == [2, 4, 6, 8]
     assert [e["train/learning_rate"] for e in logged[:2]] == [2e-4, 1e-4]
-    assert "back to step 3" in (tmp_path / "run" / "log.txt").read_text()
+    [told] = [e["warning/diverged"] for e in entries(tmp_path / "run") if "warning/diverged" in e]
+    assert "back to step 3" in told
+    assert "lower train.lr" in told
+    assert told in (tmp_path / "run" / "log.txt").read_text()
 
 
 def test_a_run_that_diverges_before_its_first_checkpoint_starts_again(

@@ -11,7 +11,14 @@ import torch
 from safetensors.torch import save_file
 
 from cyclestyle import checkpoint
-from cyclestyle.checkpoint import CheckpointError, newest_intact, read_checkpoint, read_model, save_checkpoint
+from cyclestyle.checkpoint import (
+    CheckpointError,
+    newest_intact,
+    read_checkpoint,
+    read_model,
+    save_best,
+    save_checkpoint,
+)  # fmt: skip
 from cyclestyle.config import Config, check_config
 from cyclestyle.training.state import TrainState
 from tests.helpers import differing
@@ -90,6 +97,23 @@ def test_a_failed_save_keeps_the_previous_checkpoint_and_leaves_nothing(
         save_checkpoint(tmp_path, config, at(state, 2), keep_last=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
     assert read_checkpoint(tmp_path / "latest.pt")["step"] == 1
+
+
+def test_best_generators_that_cannot_be_kept_leave_both_files_as_they_were(
+    tmp_path: Path, config: Config, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_best(tmp_path, config, state)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def full(path: Path, *others: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name in ("_save_generators", "os.fsync"):
+        with monkeypatch.context() as broken:
+            broken.setattr(f"cyclestyle.checkpoint.{name}", full)
+            with pytest.raises(CheckpointError, match=r"best\.pt: could not be written: No space left on device"):
+                save_best(tmp_path, config, state | {"step": 99})
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_latest_is_a_copy_where_links_are_not_possible(

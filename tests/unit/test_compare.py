@@ -260,3 +260,8 @@ def test_inception_gives_the_features_of_torch_fidelity_for_8_bit_pictures(incep
     assert torch.equal(ours(to_tensor(pictures)), expected)
     assert float((expected[0] - expected[1]).norm() / expected.norm()) > 0.001
     assert ours.hash == hashlib.sha256(inception_file.read_bytes()).hexdigest()
+    assert not ours.is_published
+    with torch.no_grad():
+        next(ours.net.parameters()).fill_(float("nan"))
+    with pytest.raises(UserError, match=r"gives features that are no numbers"):
+        ours(to_tensor(pictures))

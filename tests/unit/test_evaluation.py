@@ -11,10 +11,13 @@ import torch
 
 from cyclestyle.checkpoint import TrainedModel
 from cyclestyle.config import check_config
+from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.synthetic import draw_ink, draw_photo
+from cyclestyle.data.unpaired import list_pictures
 from cyclestyle.errors import UserError
 from cyclestyle.evaluate.curves import curves
 from cyclestyle.evaluate.measure import Direction, Sets, load_sets, measure, plain
+from cyclestyle.evaluate.page import write_page
 from cyclestyle.evaluate.protocol import data_config, default_out
 from cyclestyle.evaluate.table import distance_rows
 from cyclestyle.metrics.compare import Extractors, Measured
@@ -47,6 +50,13 @@ def test_the_floor_has_as_many_pictures_of_a_domain_as_are_translated_into_it(
     assert [len(sets.floor[d]) for d in "AB"] == [6, 4]
 
 
+def test_any_seed_of_a_run_draws_pictures(tiny: dict[str, Any]) -> None:
+    data = check_config(tiny).data
+    paths = list_pictures(data, "trainA")
+    drawn = [middle_squares(paths, data, "", 3, seed)[1] for seed in (1, 2**32 + 1, 2**63 - 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
 def test_the_size_of_an_evaluation_is_that_of_training_or_another(tiny: dict[str, Any]) -> None:
     own, other = (data_config(model_of(tiny), "elsewhere", size) for size in (None, 64))
     assert (own.root, own.load_size, own.crop_size) == ("elsewhere", 40, 32)
@@ -73,6 +83,18 @@ def test_results_lie_in_the_run_that_a_model_lies_in(
     expected.mkdir(parents=True)
     assert default_out(model_of(tiny, Path("latest.pt")), "val").name == "val_step_00000012-2"
     assert default_out(model_of(tiny, tmp_path / "mine.pt"), "val") == Path("evaluation/mine/val_step_00000012")
+
+
+def test_names_of_domains_are_text_on_the_page(tmp_path: Path) -> None:
+    size, names = (2, 32, 32, 3), ("<b>ink", "photo")
+    one = Direction(*names, *3 * [np.zeros(size, np.uint8)], [Path("a.png"), Path("b.png")])
+    one.each = {"edge_f": np.ones(2), "style": np.ones(2)}
+    keys = [f"checkerboard_{stride}" for stride in (2, 4)] + [f"{x}_{y}" for x in "Lab" for y in ("mean", "std")]
+    one.means = {name: dict.fromkeys(keys, 1.0) for name in ("fake", "real", "source")}
+    told = {"date": "", "data": {"counts": {"A": 2, "B": 2}, "split": "test", "size": "32"}}
+    write_page(tmp_path / "a.html", told | {"model": {"path": "m", "step": 1, "names": names}}, {"ab": one}, [])
+    assert "<b>" not in (tmp_path / "a.html").read_text()
+    assert "&lt;b&gt;ink" in (tmp_path / "a.html").read_text()
 
 
 def test_a_distance_without_excess_has_dashes() -> None:
