@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from cyclestyle import __version__
 from cyclestyle.config import Config, ConfigError, check_config
 from cyclestyle.errors import UserError
-from cyclestyle.files import atomic_write
+from cyclestyle.files import atomic_write, sha256
 
 FORMAT = 1
 
@@ -41,12 +41,14 @@ class TrainedModel:
         step: how many steps they were trained.
         generators: state_dict by name, `gen_ab` and `gen_ba`; the moving average if the run kept one.
         path: the file they come from.
+        hash: SHA-256 of that file.
     """
 
     config: Config
     step: int
     generators: dict[str, dict[str, Tensor]]
     path: Path
+    hash: str = ""
 
 
 def save_checkpoint(folder: Path, config: Config, state: dict[str, Any], keep_last: int) -> Path:
@@ -159,7 +161,23 @@ def read_model(path: Path) -> TrainedModel:
     Raises:
         CheckpointError: nothing there can be read as a model; the text says what was looked for.
     """
-    path = Path(os.path.expanduser(path))
+    path = _model_file(Path(os.path.expanduser(path)))
+    while True:
+        before = _identity(path)
+        model = _read_generators(path)
+        found = replace(model, hash=sha256(path))
+        if _identity(path) == before:  # or a run has just put another one there
+            return found
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    if not path.exists():
+        return None
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _model_file(path: Path) -> Path:
     if path.is_dir():
         candidates = [f"{name}.{suffix}" for name in ("best", "latest") for suffix in ("safetensors", "pt")]
         path_or_none = next((c for c in (path / "checkpoints" / name for name in candidates) if c.exists()), None)
@@ -168,6 +186,10 @@ def read_model(path: Path) -> TrainedModel:
             hint = f"did you mean {below[0].parents[1]}?" if below else "name a run that was trained, or a model file"
             raise CheckpointError(f"{path}: holds no checkpoints/latest.safetensors or latest.pt; {hint}")
         path = path_or_none
+    return path
+
+
+def _read_generators(path: Path) -> TrainedModel:
     if path.suffix != ".safetensors":
         content = read_checkpoint(path, mmap=True)
         return TrainedModel(content["config"], content["step"], content["generators"], path)

@@ -24,8 +24,12 @@ _UMASK = _read_umask()  # once, at import: reading it sets it for a moment, whic
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Open a new file that takes the place of `path` only when the block ends without an error and all is on disk."""
+def atomic_write(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
+    """Open a new file that takes the place of `path` only when the block ends without an error and all is on disk.
+
+    Raises:
+        FileExistsError: somebody has put a file there, and it is not to be overwritten.
+    """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
     try:
         with os.fdopen(handle, "w+b") as file:  # some encoders read what they wrote
@@ -33,7 +37,7 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        _replace(Path(name), path, overwrite)
     except BaseException as error:
         Path(name).unlink(missing_ok=True)
         if isinstance(error, OSError):
@@ -42,15 +46,34 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
     _to_disk(path.parent)
 
 
-def put_in_place(made: Path, target: Path) -> None:
-    """Let a finished file take the place of another on the same disk, when all of it is on disk."""
+def put_in_place(made: Path, target: Path, overwrite: bool = True) -> None:
+    """Let a finished file take the place of another on the same disk, when all of it is on disk.
+
+    Raises:
+        FileExistsError: as of `atomic_write`.
+    """
     handle = os.open(made, os.O_RDWR)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-    os.replace(made, target)
+    _replace(made, target, overwrite)
     _to_disk(target.parent)
+
+
+def _replace(made: Path, target: Path, overwrite: bool) -> None:
+    if not overwrite:
+        try:
+            os.link(made, target)  # in one step, so that no file that comes just now is lost
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            if os.path.lexists(target):
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        else:
+            made.unlink()
+            return
+    os.replace(made, target)
 
 
 def _to_disk(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ _TURNS = [  # what undoes the orientations 2 to 8 of EXIF
     *(Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM),
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
 ]
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0  # a tag of TIFF, and that black is the largest value
+BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and that black is the largest value
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
@@ -123,10 +124,22 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is the one below
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
             image = Image.open(path)
-        if image.width * image.height > most:
+        try:
+            check_pixels(image, path, most, remedy)
+        except ImageError:
             image.close()
-            raise _too_many_pixels(path, most, remedy, f"{image.width}x{image.height} are ")
+            raise
         return image
+
+
+def check_pixels(image: Image.Image, path: Path, most: int, remedy: str = "") -> None:
+    """Whether a picture, or the page of it that was turned to, has no more than `most` pixels.
+
+    Raises:
+        ImageError: it has.
+    """
+    if image.width * image.height > most:
+        raise _too_many_pixels(path, most, remedy, f"{image.width}x{image.height} are ")
 
 
 def _too_many_pixels(path: Path, most: int, remedy: str, size: str = "") -> ImageError:
@@ -224,8 +237,11 @@ def scaled_grey(image: Image.Image) -> np.ndarray:
     """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
     grey = np.asarray(image).astype(np.float64)
     full = 65535.0
-    if image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:
-        grey = full - grey
+    if image.mode.startswith("I;16"):
+        tags: Any = getattr(image, "tag_v2", {})
+        full = 2.0 ** min(16, *tags.get(BITS_PER_SAMPLE, (16,))) - 1  # scanners write 12
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            grey = full - grey
     if image.mode == "F":  # some programs write 0..1, others 0..255
         full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
     grey *= 255 / full

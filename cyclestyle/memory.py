@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -28,11 +29,38 @@ def free_memory(device: torch.device) -> int | None:
             + torch.cuda.memory_reserved(device)
             - torch.cuda.memory_allocated(device)
         )
+    known = [free for free in (_free_of_machine(), _free_of_container()) if free is not None]
+    return min(known) if known else None
+
+
+def _free_of_machine() -> int | None:
+    """Bytes; where the system does not tell what is free, as macOS, half of what there is."""
+    lines = _lines(Path("/proc/meminfo"))
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    if free is None and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    return free
+
+
+def _free_of_container(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes up to the limit of the control group (version 2) that a container or a job is in, if it has one."""
+    group = next((line[4:] for line in _lines(Path("/proc/self/cgroup")) if line.startswith("0::/")), "")
+    found = []
+    for folder in (root / group, *(root / group).parents):
+        if not folder.is_relative_to(root):
+            break
+        most, used, told = (_lines(folder / f"memory.{name}") for name in ("max", "current", "stat"))
+        if most and most[0].isdecimal() and used:
+            cached = next((int(line.split()[1]) for line in told if line.startswith("inactive_file ")), 0)
+            found.append(max(0, int(most[0]) - int(used[0]) + cached))
+    return min(found, default=None)
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
+        return path.read_text().splitlines()
     except OSError:
-        return None
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+        return []
 
 
 def keep_freed_memory(keep: bool = True) -> None:

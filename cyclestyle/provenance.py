@@ -6,7 +6,6 @@ another.
 
 import mmap
 import os
-import re
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"
 OURS = "urn:cyclestyle:1"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
-PACKET = re.compile(rb"<x:xmpmeta.*?</x:xmpmeta>", re.DOTALL)
+BEGIN_PACKET, END_PACKET = b"<x:xmpmeta", b"</x:xmpmeta>"
 END = 2**16  # bytes
 NOTHING = "says nothing"
 
@@ -85,9 +84,12 @@ def _packets(path: Path) -> Iterator[bytes]:
         size = os.fstat(file.fileno()).st_size
         if size:
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                for start in (max(0, size - END), 0):
-                    for found in PACKET.finditer(data, start):
-                        yield found[0]
+                for at in (max(0, size - END), 0):
+                    while (end := data.find(END_PACKET, at)) >= 0:
+                        begin, after = data.rfind(BEGIN_PACKET, at, end), end + len(END_PACKET)
+                        if begin >= 0:
+                            yield data[begin:after]
+                        at = after
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.config import DataConfig
 from cyclestyle.errors import UserError
 from cyclestyle.evaluate.measure import FEW, Sets
-from cyclestyle.files import sha256, whole_lines
+from cyclestyle.files import whole_lines
 from cyclestyle.metrics.compare import Extractors
 from cyclestyle.metrics.inception import DEFAULT_PATH, SOURCE, InceptionFeatures
 
@@ -127,7 +127,7 @@ def protocol(
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
         "model": {
             "path": str(model.path),
-            "sha256": sha256(model.path),
+            "sha256": model.hash,
             "step": model.step,
             "names": model.config.data.names,
             "seed": model.config.seed,

@@ -124,7 +124,6 @@ def _main(argv: list[str] | None) -> int:
     if not args.model.exists():
         raise UserError(f"{args.model}: no such model; name a run folder, a .pt or a .safetensors file")
 
-    from cyclestyle.files import sha256
     from cyclestyle.provenance import Provenance
     from cyclestyle.translate.pipeline import Settings, translate_files
     from cyclestyle.translate.sources import find_jobs, make_folders
@@ -161,10 +160,12 @@ def _main(argv: list[str] | None) -> int:
     model = f"{translator.model.path} (step {translator.model.step}): {names} ({translator.direction})"
     print(printable(f"{model}, {_counted(jobs)}{part}, on {translator.device.type}"))
     make_folders(jobs)
-    origin = Provenance(sha256(translator.model.path), translator.direction, names) if args.provenance else None
+    origin = Provenance(translator.model.hash, translator.direction, names) if args.provenance else None
     back = translator.reversed() if args.both else None
     most = args.max_megapixels * 1_000_000
-    settings = Settings(args.batch_size, most, args.quality, origin, args.compare, back, video, args.skip_existing)
+    settings = Settings(
+        args.batch_size, most, args.quality, origin, args.compare, back, video, args.skip_existing, args.overwrite
+    )
     failures = translate_files(translator, jobs, settings)
     done, failures = len(jobs) - failures, failures + len(wrong)
     print(printable(f"{done} translated into {args.out}") + (f", {failures} failed" if failures else ""))

@@ -14,7 +14,7 @@ import numpy as np
 
 from cyclestyle.errors import UserError
 from cyclestyle.images import ImageError
-from cyclestyle.translate.video_options import VideoOptions
+from cyclestyle.translate.video_options import READ_ONLY, VideoOptions
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -66,6 +66,7 @@ class Clip:
         rate: pictures a second, of the result, on average.
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
+        has_alpha: whether it says where it is transparent, which is not read.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -80,6 +81,9 @@ class Clip:
             stream = _pictures(container)
             self.size = stream.codec_context.width, stream.codec_context.height
             self.codec: str = stream.codec_context.codec.canonical_name
+            kind = stream.codec_context.format
+            marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
+            self.has_alpha = marked or (kind is not None and any(part.is_alpha for part in kind.components))
             self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
@@ -103,8 +107,10 @@ class Clip:
 
     @cached_property
     def shift(self) -> Fraction:
-        """Time in the source, in seconds, that becomes 0; 0, too, if it is translated from its start."""
-        return self._first[1] if self._options.start else Fraction(0)
+        """Time in the source, in seconds, that becomes 0."""
+        if self._options.start:
+            return self._first[1]
+        return self._origin if self.path.suffix.lower() in READ_ONLY else Fraction(0)  # those count from anywhere
 
     @cached_property
     def stop(self) -> Fraction | None:
@@ -174,17 +180,19 @@ class Clip:
         return container
 
     def _frames(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction, Fraction], None, None]:
-        """Frames from a time on, each with its time and that of the next one, in seconds."""
+        """Frames from what is shown at a time on, each with its time (not before that) and that of the next one."""
         last = None
         for frame, time in _deinterlaced(self._timed(start)):
             if last is not None and time > last[1]:  # a broken file may repeat a time
-                if last[1] >= start:
-                    yield *last, time
+                if time > start:
+                    yield last[0], max(last[1], start), time
                 last = frame, time
             last = last or (frame, time)
-        if last is not None and last[1] >= start:
+        if last is not None:
             frame, time = last
-            yield frame, time, time + ((frame.duration or 0) * (frame.time_base or 0) or self._usual)
+            end = time + ((frame.duration or 0) * (frame.time_base or 0) or self._usual)
+            if end > start:
+                yield frame, max(time, start), end
 
     def _timed(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction], None, None]:
         """Frames from a key frame before a time on, or from the first one."""

@@ -1,5 +1,6 @@
 """Maps of a picture that are kept whole, in memory or in a file, and read and written in parts."""
 
+import errno
 import math
 import os
 import tempfile
@@ -80,18 +81,28 @@ class FileMap:
     def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype, folder: Path) -> None:
         self._shape, self._dtype = shape, dtype
         self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115, lives as long as the map
-        os.posix_fallocate(self._file.fileno(), 0, math.prod(shape) * dtype.itemsize)
+        size = math.prod(shape) * dtype.itemsize
+        try:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(self._file.fileno(), 0, size)
+            else:  # macOS takes the room when it is written to
+                os.ftruncate(self._file.fileno(), size)
+        except OSError:
+            self.close()
+            raise
 
     def read(self, part: Part) -> Tensor:
         cells = torch.empty((part.bottom - part.top, part.right - part.left, self._shape[0]), dtype=self._dtype)
         for row, line in enumerate(_bytes(cells), part.top):
-            os.preadv(self._file.fileno(), [line], self._offset(row, part.left))
+            if os.preadv(self._file.fileno(), [line], self._offset(row, part.left)) < line.nbytes:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
         return cells.permute(2, 0, 1)[None]
 
     def write(self, part: Part, values: Tensor) -> None:
         cells = values[0].permute(1, 2, 0).to("cpu", self._dtype).contiguous()
         for row, line in enumerate(_bytes(cells), part.top):
-            os.pwrite(self._file.fileno(), line, self._offset(row, part.left))
+            if os.pwrite(self._file.fileno(), line, self._offset(row, part.left)) < line.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         self._file.close()

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 LENGTH = 48  # shots of a part
 DAMAGE = "damage.txt"
-OF_THE_FILE = {"major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp"}
+OF_THE_FILE = {
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp", "digital_source_type")
+}
 XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, 1.1.4
 
 
@@ -176,8 +178,13 @@ def _holds(suffix: str, stream: Any) -> bool:
     av = need_av()
     try:
         with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix].format) as out:
-            out.add_stream_from_template(stream, opaque=True)
+            made = out.add_stream_from_template(stream, opaque=True)
             out.start_encoding()
+            if str(stream.codec_context.name).startswith("pcm_"):  # which MP4 may refuse only at its end
+                packet: Any = av.Packet(bytes(64))
+                packet.pts, packet.dts, packet.time_base, packet.stream = 0, 0, stream.time_base, made
+                out.mux_one(packet)
+                out.close()
     except (ValueError, av.FFmpegError):
         return False
     return True

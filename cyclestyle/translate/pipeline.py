@@ -44,6 +44,7 @@ class Settings:
         back: takes translations back, for jobs that ask for it, or to be the third side by side.
         video: how clips are translated.
         keep: files of a job that are there already stay.
+        overwrite: write over files that are there, whenever they came.
     """
 
     batch_size: int
@@ -54,6 +55,7 @@ class Settings:
     back: Translator | None = None
     video: VideoOptions = field(default_factory=VideoOptions)
     keep: bool = False
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,11 +211,10 @@ class _Work:
         """Write the files of a job; or a line that says what is wrong."""
         with loaded.source as source:
             for file, path in self._unwritten(loaded.job):
-                origin = self._origin(file)
+                origin, settings = self._origin(file), self._settings
+                xmp = origin.packet() if origin else b""
                 try:
-                    write_frames(
-                        path, files[file], source.about, origin.packet() if origin else b"", self._settings.quality
-                    )
+                    write_frames(path, files[file], source.about, xmp, settings.quality, settings.overwrite)
                 except OSError as error:
                     return f"{path}: cannot be written: {error.strerror or error}"
                 except MemoryError:

@@ -1,6 +1,7 @@
 """Picture files as they are: frames in sRGB, of 8 or 16 bit, their transparency, and what else is worth keeping."""
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,18 +14,22 @@ import torch.nn.functional as F
 from PIL import ExifTags, Image, ImageCms
 
 from cyclestyle.images import (
+    BITS_PER_SAMPLE,
     MOST_PIXELS,
     PHOTOMETRIC,
     WHITE_IS_ZERO,
     ImageError,
+    check_pixels,
     decoding,
     open_image,
     orientation_of,
     scaled_grey,
     upright,
 )
+from cyclestyle.translate.profiles import deep_to_srgb
 
-BITS_PER_SAMPLE, PLANAR_CONFIGURATION = 258, 284  # tags of TIFF
+PLANAR_CONFIGURATION, EXTRA_SAMPLES = 284, 338  # tags of TIFF
+UNSPECIFIED, PREMULTIPLIED = 0, 1  # what the fourth channel is; else it is alpha
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
 # What a TIFF says of its content; its other tags tell how the file is laid out, which is not that of the translation.
 DESCRIPTIVE = {
@@ -59,7 +64,7 @@ class About:
         exif: without orientation and thumbnail, which a translation makes untrue; or empty.
         dpi: resolution in print, if known.
         milliseconds: for each frame of an animation, how long it is shown.
-        loop: how often an animation is shown, 0: for ever; None if the file does not say.
+        loop: how often an animation is shown, 0: for ever; None: once.
         lossless: whether the file keeps every pixel as it was.
     """
 
@@ -96,8 +101,9 @@ class Source:
 
     def _describe(self, path: Path) -> None:
         with self._decoding():
-            self.deep = _is_deep(self._image)
-            several = self._image.format in SEVERAL and not (self.deep and self._image.format == "PNG")
+            several = self._image.format in SEVERAL
+            moves = self._image.format == "PNG" and getattr(self._image, "n_frames", 1) > 1
+            self.deep = _is_deep(self._image) and not moves  # OpenCV reads one picture of a PNG
             # A PNG may begin with a picture that is shown where nothing moves.
             self._first = int(several and getattr(self._image, "default_image", False))
             self.count: int = getattr(self._image, "n_frames", 1) - self._first if several else 1
@@ -105,7 +111,7 @@ class Source:
                 exif=_exif(self._image),
                 dpi=_dpi(self._image),
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
-                loop=self._image.info.get("loop"),
+                loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),
                 lossless=self._image.format in LOSSLESS or _is_lossless_webp(path, self._image),
             )
 
@@ -122,8 +128,13 @@ class Source:
     def _decoding(self) -> AbstractContextManager[None]:
         return decoding(self._path, self._most, ALLOW_MORE)
 
+    def _seek(self, number: int) -> None:
+        if self.count > 1 or self._first:  # the one picture of a HEIC or a PSD need not be the first
+            self._image.seek(self._first + number)
+            check_pixels(self._image, self._path, self._most, ALLOW_MORE)
+
     def _shown(self, number: int) -> float:
-        self._image.seek(self._first + number)
+        self._seek(number)
         if self._image.format in ("AVIF", "WEBP"):  # which tell only then
             self._image.load()
         return float(self._image.info.get("duration", 0))
@@ -132,7 +143,7 @@ class Source:
         """All frames in order, decoded one at a time."""
         for number in range(self.count):
             with self._decoding():
-                self._image.seek(self._first + number)
+                self._seek(number)
                 frame = self._read_deep(number) if self.deep else _read(self._image)
             yield frame
 
@@ -140,6 +151,7 @@ class Source:
         """16 bit a channel, of which Pillow would keep 8."""
         import cv2
 
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # an error is raised below, in one line
         encoded = np.fromfile(self._path, np.uint8)
         pixels: Any
         if self._image.format == "TIFF":  # turned as its tags say
@@ -150,22 +162,31 @@ class Source:
             pixels = pages[0] if pages else None
             if pixels is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
                 pixels = ~pixels
+            extra = tags.get(EXTRA_SAMPLES, ())
         else:
             pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
             pixels = None if pixels is None else _upright(pixels, orientation_of(self._image))
+            extra = ()
         if pixels is None or pixels.dtype != np.uint16:
             raise ValueError("16 bit of this kind cannot be read")
-        if pixels.ndim == 2:
-            return Frame(np.repeat(pixels[..., None], 3, 2))
-        alpha = np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] == 4 else None
         profile = self._image.info.get("icc_profile")
-        return Frame(_deep_to_srgb(np.ascontiguousarray(pixels[..., 2::-1]), profile), alpha)
+        if pixels.ndim == 2:
+            hidden = self._image.info.get("transparency") if self._image.format == "PNG" else None
+            alpha = np.where(pixels == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
+            return Frame(_deep_to_srgb(pixels, profile), alpha)
+        alpha, colours = None, np.ascontiguousarray(pixels[..., 2::-1])
+        if pixels.shape[2] == 4 and UNSPECIFIED not in extra:
+            alpha = np.ascontiguousarray(pixels[..., 3])
+            if PREMULTIPLIED in extra:
+                whole = colours * (65535 / np.maximum(alpha, 1, dtype=np.float32))[..., None]
+                colours = whole.round().clip(0, 65535).astype(np.uint16)
+        return Frame(_deep_to_srgb(colours, profile), alpha)
 
 
 def _read(image: Image.Image) -> Frame:
     profile = image.info.get("icc_profile")
     image = upright(image)
-    if image.mode.startswith("F") or image.mode == "I":
+    if image.mode.startswith(("F", "I")):
         return Frame(np.repeat(scaled_grey(image)[..., None], 3, 2))
     alpha = None
     if image.has_transparency_data:
@@ -199,22 +220,33 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB")
 
 
-def _all_colours() -> Image.Image:
-    """18x18x18 of them, in a row."""
+def _all_colours(mode: str = "RGB") -> Image.Image:
+    """18x18x18 of them, or all greys (L), in a row."""
     values = np.arange(0, 256, 15, dtype=np.uint8)
+    if mode == "L":
+        return Image.fromarray(np.arange(256, dtype=np.uint8)[None])
     return Image.fromarray(np.stack(np.meshgrid(values, values, values, indexing="ij"), -1).reshape(1, -1, 3))
 
 
-def _is_srgb(converted: np.ndarray) -> bool:
+def _is_srgb(converted: np.ndarray, mode: str = "RGB") -> bool:
     """Whether a profile leaves `_all_colours` as they are, but for the rounding of its tables."""
-    return bool(np.abs(converted.astype(int) - np.asarray(_all_colours())).max() <= 2)
+    return bool(np.abs(converted.astype(int) - np.asarray(_all_colours(mode).convert("RGB"))).max() <= 2)
 
 
 def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
-    """The same for uint16 (H, W, 3), which Pillow's colour management does not take, by a table of colours."""
-    converted = np.asarray(_to_srgb(_all_colours(), profile))
-    if _is_srgb(converted):
-        return pixels
+    """The same for uint16 (H, W, 3), or (H, W) of grey, which Pillow's colour management does not take.
+
+    Colours that curves and a matrix do not describe go through a table.
+    """
+    mode = "L" if pixels.ndim == 2 else "RGB"
+    converted = np.asarray(_to_srgb(_all_colours(mode), profile))
+    plain = np.repeat(pixels[..., None], 3, 2) if mode == "L" else pixels
+    if not profile or _is_srgb(converted, mode):
+        return plain
+    if (exact := deep_to_srgb(pixels, profile)) is not None:
+        return exact
+    if mode == "L":
+        return plain
     side = round(converted.shape[1] ** (1 / 3))
     converted = converted.reshape(side, side, side, 3)
     nodes = torch.from_numpy(converted.astype(np.float32)).permute(3, 0, 1, 2)[None]
@@ -236,7 +268,13 @@ def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
     if image.format != "WEBP":
         return False
     with path.open("rb") as file:
-        return b"VP8L" in file.read(4096)
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            kind, length = header[:4], int.from_bytes(header[4:], "little")
+            if kind in (b"VP8 ", b"VP8L"):
+                return kind == b"VP8L"
+            file.seek(16 if kind == b"ANMF" else length + length % 2, os.SEEK_CUR)  # a frame has chunks of its own
+    return False
 
 
 def _exif(image: Image.Image) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cyclestyle.errors import UserError
 from cyclestyle.images import find_images, readable_suffixes
+from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.video_options import READ_ONLY, VIDEO_SUFFIXES, is_video
 from cyclestyle.translate.writing import suffixes
 
@@ -47,8 +48,8 @@ def find_jobs(
 
     Args:
         existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
-            jobs; as every translation appears whole, so an interrupted job goes on. Translations that were found among
-            the inputs, as they lie in one folder, are not translated again.
+            jobs; as every translation appears whole, so an interrupted job goes on. Unless all is overwritten, those
+            that were found among the inputs, as they lie in one folder, are not translated again.
         kind: a suffix without its dot that translations get: such as png those of pictures, such as mkv those of clips.
         ending: goes between name and suffix.
         shard: (i, n) takes part i of n, the same whatever is there already.
@@ -74,8 +75,8 @@ def find_jobs(
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
     if back:
         jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
-    if existing == "skip":
-        jobs = _without_translations(jobs)
+    if existing != "overwrite":
+        jobs = _without_translations(jobs, existing == "skip" and bool(ending))
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -109,8 +110,9 @@ def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
         pictures = find_images(path, VIDEO_SUFFIXES | READ_ONLY)
-        if path.resolve() in out.resolve().parents:  # earlier translations lie inside the input folder
-            pictures = [p for p in pictures if out.resolve() not in p.resolve().parents]
+        real = Path(os.path.realpath(out))  # which takes links that lead in circles, too
+        if path.resolve() in real.parents:  # earlier translations lie inside the input folder
+            pictures = [p for p in pictures if real not in p.resolve().parents]
         if not pictures:
             raise UserError(f"{path}: this folder holds no pictures and no clips")
         return [(p, p.relative_to(path)) for p in pictures]
@@ -142,13 +144,17 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _without_translations(jobs: list[Job]) -> list[Job]:
-    """Those whose source is not what becomes of the source of another."""
+def _without_translations(jobs: list[Job], by_name: bool) -> list[Job]:
+    """Those whose source is not what became of the source of another, as its name or else its provenance says."""
+    sources = {_identity(job.source) for job in jobs if job.source.exists()}
     made = {
         _identity(path)
         for job in jobs
         for path in job.files
-        if path.exists() and not (job.source.exists() and path.samefile(job.source))
+        if path.exists()
+        and _identity(path) in sources
+        and not (job.source.exists() and path.samefile(job.source))
+        and (by_name or read_provenance(path))
     }
     return [job for job in jobs if not (job.source.exists() and _identity(job.source) in made)]
 
@@ -165,5 +171,6 @@ def _check(jobs: list[Job]) -> None:
             )
         taken[name] = source
         if path.exists() and _identity(path) in sources:
-            hint = "" if path.samefile(source) else ", or if it is a translation, add --skip-existing"
-            raise UserError(f"{path}: is an input and would be overwritten; choose another folder with -o{hint}")
+            raise UserError(
+                f"{path}: is an input and would be overwritten; choose another folder with -o, or a --suffix"
+            )

@@ -190,8 +190,14 @@ class Translator:
             )
         if self.device.type == "cpu":
             keep_freed_memory()  # tiles are small
-        with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
-            return tiles.translate(self._room(), self.scratch, partial(self._pixels, picture.dtype), bar.update)
+        try:
+            with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
+                return tiles.translate(self._room(), self.scratch, partial(self._pixels, picture.dtype), bar.update)
+        except OSError as error:
+            raise UserError(
+                f"{self.scratch}: a scratch file cannot be kept there: {error.strerror}; free some space, or choose "
+                "another folder"
+            ) from None
 
     def _pixels(self, dtype: np.dtype[Any], made: Tensor) -> np.ndarray:
         if made.isnan().any():  # which would become black pixels

@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from cyclestyle.commands import printable
 from cyclestyle.errors import UserError
-from cyclestyle.files import put_in_place, remove_leftovers, sha256
+from cyclestyle.files import put_in_place, remove_leftovers
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip, Shot, need_av
 from cyclestyle.translate.flicker import Smoother
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cyclestyle.translate.translator import Translator
 
 Translate: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+MOST_BYTES = 200  # of a name that gets an ending; file systems take 255
 WAITING = 2  # batches that are read ahead, and that wait to be written
 GOES_ON = (
     "what is translated is kept, and the same command goes on from there (with --skip-existing, if others are done)"
@@ -101,12 +102,16 @@ def translate_video(
         )
     if lost := subtitles_lost(clip, target.suffix.lower()):
         tqdm.write(printable(lost))
+    if clip.has_alpha:
+        tqdm.write(printable(f"{source}: is transparent in places, which is lost"))
     key = _key(source, translator, settings)
-    folder = target.with_name(f".{target.name}.partial-{key}")
+    folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:
         with _held(folder):
             remove_leftovers(folder)
             _translate_parts(translate, clip, folder, target, settings)
+            if not find_parts(folder):
+                raise UserError(f"{source}: shows no picture between --start and --end")
             damage = noted_damage(folder) or clip.damage
             _join(clip, folder, target, settings)
     except (OSError, need_av().FFmpegError) as error:
@@ -114,10 +119,16 @@ def translate_video(
     except KeyboardInterrupt:
         print(printable(f"{target}: {GOES_ON}"), file=sys.stderr)
         raise
-    for parts in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+    for parts in target.parent.glob(f".{glob.escape(_label(target))}.partial-*"):
         with suppress(OSError, UserError), _held(parts):
             shutil.rmtree(parts)
     return f"{source}: {damage}; what can be read is in {target}" if damage else None
+
+
+def _label(target: Path) -> str:
+    """The target's name, or what stands for it where a longer one could not be a name."""
+    long = len(os.fsencode(target.name)) > MOST_BYTES
+    return hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32] if long else target.name
 
 
 def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
@@ -125,7 +136,7 @@ def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
     try:
         xmp = settings.provenance.packet() if settings.provenance else b""
         join_parts(clip, find_parts(folder), joined, CONTAINERS[target.suffix.lower()], xmp)
-        put_in_place(joined, target)
+        put_in_place(joined, target, settings.overwrite)
     finally:
         joined.unlink(missing_ok=True)
 
@@ -211,7 +222,7 @@ def _key(source: Path, translator: "Translator", settings: "Settings") -> str:
     status = source.stat()
     told = (
         (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
-        (sha256(translator.model.path), translator.direction, str(translator.dtype), translator.style),
+        (translator.model.hash, translator.direction, str(translator.dtype), translator.style),
         (settings.provenance, need_av().__version__),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]

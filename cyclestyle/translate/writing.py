@@ -36,15 +36,19 @@ def holds_frames(path: Path, deep: bool = False) -> bool:
     return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
 
 
-def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95) -> None:
+def write_frames(
+    path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95, overwrite: bool = True
+) -> None:
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
 
-    Frames are taken one at a time. Where the format has no transparency, they are laid over white; where it has no
-    16 bit, they become 8; a format that holds one picture gets the first.
+    Pages of a TIFF are taken one at a time; Pillow keeps the frames of an animation together. Where the format has no
+    transparency, they are laid over white; where it has no 16 bit, they become 8; a format that holds one picture gets
+    the first.
 
     Args:
         xmp: a packet, or empty.
         quality: 1 to 100, of formats that lose something; where a format has both, `about` says if it may.
+        overwrite: whether a file that is there by the end is replaced.
 
     Raises:
         ImageError: the format has no room for so many pixels, or for frames of several sizes.
@@ -53,7 +57,7 @@ def write_frames(path: Path, frames: Iterable[Frame], about: About, xmp: bytes =
     kind = _kind(path)
     frames = iter(frames)
     first = next(frames)
-    with atomic_write(path) as file:
+    with atomic_write(path, overwrite) as file:
         try:
             if first.pixels.dtype == np.uint16 and kind == "PNG":
                 _write_deep_png(file, first, about, xmp)
@@ -86,27 +90,36 @@ def _write(
         "WEBP": {"quality": quality, "lossless": about.lossless, "exact": True},
     }
     options = {name: value for name, value in (options | special.get(kind, {})).items() if value}
+    if kind == "TIFF":
+        file.write(_with_directories(_tiff(chain([first], others), options), about.exif))
+        return
     if kind in ANIMATED and len(about.milliseconds) > 1:
-        # Frames are taken while earlier ones are written; those of a PNG are gone through twice.
-        following = (_image(frame, kind) for frame in _of_one_size(first, others, kind))
-        options |= {"save_all": True, "append_images": list(following) if kind == "PNG" else following}
-        if kind != "TIFF":
-            options |= {"duration": [round(ms) for ms in about.milliseconds], "disposal": 1 if kind == "PNG" else 2}
-            options |= {"loop": about.loop} if about.loop is not None else {}
-    if kind not in ("GIF", "TIFF"):
+        following = [_image(frame, kind) for frame in _of_one_size(first, others, kind)]
+        options |= {"save_all": True, "append_images": following, "disposal": 1 if kind == "PNG" else 2}
+        options["duration"] = [round(ms) for ms in about.milliseconds]
+        if about.loop is not None or kind != "GIF":  # which is shown once if it does not say
+            options["loop"] = 1 if about.loop is None else about.loop
+    if kind != "GIF":
         _image(first, kind).save(file, kind, **options)
         return
     encoded = io.BytesIO()
     _image(first, kind).save(encoded, kind, **options)
-    if kind == "GIF":
-        file.write(_with_xmp(encoded.getvalue(), xmp) if xmp else encoded.getbuffer())
-    else:
-        file.write(_with_directories(encoded.getvalue(), about.exif))
+    file.write(_with_xmp(encoded.getvalue(), xmp) if xmp else encoded.getbuffer())
+
+
+def _tiff(frames: Iterable[Frame], options: dict[str, Any]) -> bytes:
+    """A page for each frame, written before the next is taken."""
+    encoded = io.BytesIO()
+    with TiffImagePlugin.AppendingTiffWriter(encoded) as pages:
+        for frame in frames:
+            _image(frame, "TIFF").save(pages, "TIFF", **options)
+            pages.newFrame()
+    return encoded.getvalue()
 
 
 def _of_one_size(first: Frame, others: Iterator[Frame], kind: str) -> Iterator[Frame]:
     for frame in others:
-        if kind != "TIFF" and frame.pixels.shape != first.pixels.shape:
+        if frame.pixels.shape != first.pixels.shape:
             raise ValueError(f"its pages have several sizes, which {kind} does not hold")
         yield frame
 

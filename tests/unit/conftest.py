@@ -15,5 +15,5 @@ def translator(tmp_path: Path) -> Any:
     """What tells a model from others, for clips that another function translates."""
     (tmp_path / "model").write_bytes(b"weights")
     return SimpleNamespace(
-        model=SimpleNamespace(path=tmp_path / "model"), direction="AtoB", dtype=torch.float32, style=WHOLE
+        model=SimpleNamespace(path=tmp_path / "model", hash="ab"), direction="AtoB", dtype=torch.float32, style=WHOLE
     )

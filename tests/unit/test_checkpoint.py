@@ -1,6 +1,7 @@
 """Checkpoints: atomic, self-describing, read safely; damage is named and never hides what is intact."""
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -221,6 +222,25 @@ def test_a_folder_without_a_model_says_what_was_looked_for(tmp_path: Path) -> No
     (tmp_path / "run" / "checkpoints" / "latest.pt").touch()
     with pytest.raises(CheckpointError, match=f"did you mean {tmp_path / 'run'}\\?"):
         read_model(tmp_path)
+
+
+def test_a_model_that_is_replaced_while_it_is_read_is_read_again(
+    tmp_path: Path, config: Config, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_best(tmp_path, config, at(state, 1))
+    read, tries = checkpoint._read_generators, []
+
+    def replaced(path: Path) -> checkpoint.TrainedModel:
+        model = read(path)
+        if not tries:
+            save_best(tmp_path, config, at(state, 2))
+        tries.append(model.step)
+        return model
+
+    monkeypatch.setattr(checkpoint, "_read_generators", replaced)
+    model = read_model(tmp_path / "best.safetensors")
+    assert (tries, model.step) == ([1, 2], 2)
+    assert model.hash == hashlib.sha256(model.path.read_bytes()).hexdigest()
 
 
 def test_reading_runs_no_code(tmp_path: Path) -> None:

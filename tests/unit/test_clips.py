@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from cyclestyle.errors import UserError
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.video_options import VideoOptions
@@ -68,6 +69,38 @@ def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator:
     sound, whole = sound_of(target), sound_of(source)
     assert [data for _, data in sound] == [data for time, data in whole if 3 <= time < 4]
     assert 0 <= sound[0][0] < 0.03
+
+
+def test_a_part_between_two_pictures_shows_the_one_that_is_on(translator: Any, tmp_path: Path) -> None:
+    pictures = drawn(3)
+    source = write_clip(tmp_path / "a.mkv", pictures, times=[0, 10_000, 20_000])
+    target = translated(translator, source, start=Fraction(5), end=Fraction(15))
+    made, times = read_clip(target)
+    assert times == [0, 5]
+    assert difference(made, pictures[:2]) < 4
+    [shot] = Clip(source, VideoOptions(start=Fraction("10.01"), end=Fraction("10.02"))).shots()
+    assert (shot.times, shot.end) == ((0,), 10)
+
+
+def test_a_part_that_shows_nothing_is_told(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(3), times=[500, 600, 700], sound=True)
+    with pytest.raises(UserError, match=r"a\.mkv: shows no picture between --start and --end"):
+        translated(translator, source, end=Fraction("0.1"))
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_recording_that_counts_from_another_time_begins_at_0(translator: Any, tmp_path: Path) -> None:
+    source = tmp_path / "a.mts"
+    with av.open(str(source), "w", format="mpegts") as out:
+        stream: Any = out.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        for number, picture in enumerate(drawn(5)):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts, frame.time_base = 3600 * 25 + number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    _, times = read_clip(translated(translator, source, target=tmp_path / "out" / "a.mp4"))
+    assert [float(time) for time in times] == pytest.approx([i / 25 for i in range(5)], abs=0.05)
 
 
 def test_of_two_moments_in_a_frame_the_first_is_shown(translator: Any, tmp_path: Path) -> None:

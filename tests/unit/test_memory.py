@@ -4,11 +4,13 @@ import gc
 import subprocess
 import sys
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from cyclestyle import memory as memory_of_machine
 from cyclestyle.config import ConfigError, check_config
 from cyclestyle.errors import UserError
 from cyclestyle.memory import peak_memory
@@ -43,6 +45,21 @@ print((kib("VmHWM") - kib("RssFile") - before) * 1024)
 def wide(tiny: dict[str, Any]) -> dict[str, Any]:
     nets = {"generator": {"channels": 32, "blocks": 1}, "discriminator": {"channels": 32}}
     return merged(tiny, {"data": {"load_size": 192, "crop_size": 192}, "model": nets, "train": {"batch_size": 1}})
+
+
+def test_the_limit_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = tmp_path / "jobs" / "mine"
+    group.mkdir(parents=True)
+    for folder, most, used in ((group, "max", 5), (tmp_path / "jobs", "1000", 900)):
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text(f"{used}\n")
+        (folder / "memory.stat").write_text("anon 1\ninactive_file 250\n")
+    lines = memory_of_machine._lines
+    told = {Path("/proc/self/cgroup"): ["0::/jobs/mine"]}
+    monkeypatch.setattr(memory_of_machine, "_lines", lambda path: told[path] if path in told else lines(path))
+    assert memory_of_machine._free_of_container(tmp_path) == 350
+    told[Path("/proc/self/cgroup")] = ["0::/"]
+    assert memory_of_machine._free_of_container(tmp_path) is None
 
 
 def test_memory_is_counted_at_its_peak_without_computing() -> None:

@@ -3,7 +3,10 @@
 import io
 import os
 import struct
+import time
+import weakref
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,12 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms, ImageOps
 
-from cyclestyle.images import ImageError, find_images, read_image
+from cyclestyle.images import ImageError, find_images, read_image, register_heic
 from cyclestyle.provenance import Provenance, main, read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.transparency import fill_hidden
 from cyclestyle.translate.writing import holds_frames, srgb_profile, suffixes, write_frames
+from tests.unit.test_profiles import CURVES, profile
 
 ORIGIN = Provenance("ab" * 32, "BtoA", 'photo to <ink> & "wash"')
 LOSSLESS = {"PNG", "TIFF"}
@@ -235,6 +239,69 @@ def test_16_bit_colours_are_taken_to_srgb_too(swapped_profile: bytes, tmp_path: 
     assert len(np.unique(frame.pixels)) > 256
 
 
+def test_16_bit_grey_keeps_its_profile_its_transparency_and_its_later_pages(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    tifffile.imwrite(tmp_path / "linear.tif", grey, iccprofile=profile(CURVES["linear"], b"GRAY"), metadata=None)
+    assert read(tmp_path / "linear.tif")[1][0].pixels.mean() > 1.2 * grey.mean()
+    Image.fromarray(grey).save(tmp_path / "hidden.png", transparency=int(grey[3, 4]))
+    [frame] = read(tmp_path / "hidden.png")[1]
+    assert frame.alpha is not None
+    assert np.array_equal(frame.alpha == 0, grey == grey[3, 4])
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
+        for page in (smooth()[..., 0], grey):
+            pages.write(page, metadata=None)
+    frames = read(tmp_path / "pages.tif")[1]
+    assert np.abs(frames[1].pixels[..., 0] - grey / 257).max() < 1
+
+
+@pytest.mark.parametrize("kind", ["assocalpha", "unassalpha", "unspecified"])
+def test_a_fourth_channel_of_16_bit_is_what_the_file_says(kind: str, tmp_path: Path) -> None:
+    colours, alpha = smooth(dtype=np.uint16), np.full((24, 36), 32768, np.uint16)
+    shown = (colours * 0.5).astype(np.uint16) if kind == "assocalpha" else colours
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([shown, alpha]), photometric="rgb", extrasamples=[kind])
+    [frame] = read(tmp_path / "a.tif")[1]
+    assert np.abs(frame.pixels.astype(int) - colours).max() <= 2
+    assert (frame.alpha is None) == (kind == "unspecified")
+
+
+def test_later_pages_must_not_be_larger_than_allowed(tmp_path: Path) -> None:
+    Image.new("1", (10, 10)).save(tmp_path / "a.tif", save_all=True, append_images=[Image.new("1", (400, 300))])
+    with pytest.raises(ImageError, match="400x300 are more than"):
+        Source(tmp_path / "a.tif", most=100_000)
+
+
+def test_the_main_picture_of_a_heic_is_read(tmp_path: Path) -> None:
+    pytest.importorskip("pillow_heif")
+    register_heic()
+    red, blue = (Image.new("RGB", (64, 64), colour) for colour in ("red", "blue"))
+    red.save(tmp_path / "a.heic", save_all=True, append_images=[blue], primary_index=1)
+    assert read(tmp_path / "a.heic")[1][0].pixels[9, 9, 2] > 200
+
+
+def test_an_animation_that_is_shown_once_stays_so(tmp_path: Path) -> None:
+    frames = [Image.fromarray(smooth(seed=seed)) for seed in range(2)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=100)
+    source, pictures = read(tmp_path / "a.gif")
+    assert source.about.loop is None
+    for suffix, told in ((".webp", 1), (".png", 1), (".gif", None)):
+        write_frames(tmp_path / f"b{suffix}", pictures, source.about)
+        assert read(tmp_path / f"b{suffix}")[0].about.loop == told
+
+
+def test_pages_of_a_tiff_are_written_before_the_next_is_taken(tmp_path: Path) -> None:
+    alive = weakref.WeakValueDictionary[int, Frame]()
+
+    def pages() -> Iterator[Frame]:
+        for seed in range(9):
+            assert len(alive) <= 3
+            frame = Frame(smooth(seed=seed))
+            alive[seed] = frame
+            yield frame
+
+    write_frames(tmp_path / "a.tif", pages(), About(milliseconds=[0] * 9))
+    assert len(read(tmp_path / "a.tif")[1]) == 9
+
+
 @pytest.mark.parametrize(
     ("mode", "colour", "shown"),
     [
@@ -270,7 +337,7 @@ def test_all_frames_are_kept_with_their_times(suffix: str, tmp_path: Path) -> No
     assert read_provenance(tmp_path / f"a{suffix}") == ORIGIN
     if suffix != ".tif":
         assert source.about.milliseconds == pytest.approx([100, 250, 40], abs=1)
-        assert source.about.loop == (None if suffix == ".avif" else 3)
+        assert source.about.loop == (0 if suffix == ".avif" else 3)
 
 
 def test_what_a_png_shows_where_nothing_moves_is_no_frame(tmp_path: Path) -> None:
@@ -294,7 +361,7 @@ def test_a_format_of_one_picture_gets_the_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("lossless", [True, False])
 def test_webp_stays_lossless_if_it_was(lossless: bool, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless)
+    Image.fromarray(noise).save(tmp_path / "a.webp", lossless=lossless, icc_profile=srgb_profile() + bytes(6000))
     source, _ = read(tmp_path / "a.webp")
     assert source.about.lossless == lossless
     write_frames(tmp_path / "b.webp", [Frame(noise)], source.about)
@@ -364,6 +431,32 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     for name in ("pipe.jpg", "folder.jpg", "loop.jpg", "missing.jpg"):
         with pytest.raises(ImageError, match=name):
             Source(tmp_path / name)
+
+
+def test_text_that_looks_like_many_packets_is_searched_in_no_time(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"<x:xmpmeta " * 200_000 + ORIGIN.packet())
+    began = time.monotonic()
+    assert read_provenance(tmp_path / "a.png") == ORIGIN
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+
+    def frames() -> Iterator[Frame]:
+        yield Frame(smooth())
+
+    def came(frame: Frame, kind: str) -> Image.Image:
+        path.write_bytes(b"of somebody else")
+        return Image.fromarray(frame.pixels)
+
+    monkeypatch.setattr("cyclestyle.translate.writing._image", came)
+    for links in (True, False):
+        if not links:
+            monkeypatch.setattr(os, "link", lambda *paths: os.chmod(tmp_path / "none", 0))
+        with pytest.raises(FileExistsError):
+            write_frames(path, frames(), About(), overwrite=False)
+        assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"of somebody else")]
 
 
 def test_the_command_shows_where_pictures_are_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,10 +1,13 @@
 """Tiles: the same picture as in one pass, whatever is kept where."""
 
+import errno
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -171,6 +174,22 @@ def test_a_scratch_file_is_announced_and_must_have_room(
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
     with pytest.raises(UserError, match=r"needed there for a scratch file, 0.0 are free; free some space, or"):
         translator(landscape(99, 99))
+
+
+def test_a_disk_that_is_full_meanwhile_is_told(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    translator = Translator(trained(tiny), device="cpu", precision="fp32", tile=64)
+    translator.scratch = tmp_path
+    monkeypatch.setattr(translator_module, "ROOM", 0)
+    refuses = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    for call, gives in (("posix_fallocate", refuses), ("pwrite", Mock(return_value=0))):
+        with monkeypatch.context() as full:
+            full.setattr(os, call, gives)
+            with pytest.raises(UserError, match=r"scratch file cannot be kept there: No space left on device; free"):
+                translator(landscape(99, 99))
+    monkeypatch.delattr(os, "posix_fallocate")  # as on macOS
+    assert translator(landscape(99, 99)).shape == (99, 99, 3)
 
 
 def test_weights_that_are_not_numbers_are_told_of_in_tiles_too(tiny: dict[str, Any]) -> None:

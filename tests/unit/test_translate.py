@@ -16,10 +16,13 @@ from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.devices import pick_precision
 from cyclestyle.errors import UserError
 from cyclestyle.images import prepare_image, to_pixels, to_tensor
+from cyclestyle.provenance import Provenance
 from cyclestyle.training.state import TrainState
 from cyclestyle.translate import translator as translator_module
-from cyclestyle.translate.sources import find_jobs
+from cyclestyle.translate.sources import find_jobs, make_folders
 from tests.helpers import merged
+
+PROVENANCE = Provenance("ab" * 32, "BtoA", "photo to ink")
 
 
 @pytest.fixture(scope="module")
@@ -274,11 +277,34 @@ def test_an_interrupted_job_in_the_folder_of_its_inputs_goes_on(
 ) -> None:
     whole = targets([str(album)], album, shard=shard, **options)
     for name in made:
-        (album / name).write_bytes(b"earlier")
+        (album / name).write_bytes(b"earlier" + PROVENANCE.packet())
     left = [name for name in whole if name not in made]
     assert targets([str(album)], album, existing="skip", shard=shard, **options) == left
-    with pytest.raises(UserError, match=r"would be overwritten; .* if it is a translation, add --skip-existing"):
+    with pytest.raises(UserError, match=r"is an input and would be overwritten"):
         find_jobs([str(album)], album, existing="overwrite", **options)
+
+
+def test_an_original_that_has_the_name_of_a_translation_is_not_taken_for_one(album: Path) -> None:
+    inputs = [str(album / name) for name in ("lake.bmp", "lake.png")]
+    for path in inputs:
+        Path(path).write_bytes(b"an original")
+    for existing in ("refuse", "skip"):
+        with pytest.raises(UserError, match=r"lake\.png: is an input|would both become"):
+            find_jobs(inputs, album, existing=existing)
+
+
+def test_a_shard_that_begins_late_does_not_take_translations_of_others_for_inputs(album: Path) -> None:
+    whole = targets([str(album)], album, ending="_ink")
+    (album / whole[0]).write_bytes(b"made by the first" + PROVENANCE.packet())
+    assert targets([str(album)], album, ending="_ink", shard=(2, 3)) == [whole[1]]
+
+
+def test_an_output_that_is_a_link_in_a_circle_is_told(album: Path) -> None:
+    loop = album.parent / "loop"
+    loop.symlink_to(loop)
+    jobs = find_jobs([str(album)], loop)
+    with pytest.raises(UserError, match=r"loop.*choose another folder with -o"):
+        make_folders(jobs)
 
 
 def test_shards_make_up_the_whole_whatever_is_there_when_each_begins(album: Path) -> None:

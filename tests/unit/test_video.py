@@ -154,7 +154,7 @@ def test_other_options_and_other_models_begin_anew(translator: Any, tmp_path: Pa
         translated(translator, source, interrupting(55))
     for change in ({"crf": 30}, {}):
         if not change:
-            translator.model.path.write_bytes(b"others")
+            translator.model.hash = "of other weights"
         with pytest.raises(KeyboardInterrupt):
             translated(translator, source, interrupting(0), **change)
         assert len(list((tmp_path / "out").glob(".a.mp4.partial-*/part*"))) == 1
@@ -272,6 +272,32 @@ def test_clips_that_cannot_be_translated_as_wanted_do_not_stop_the_others(tmp_pa
         check_videos(jobs, VideoOptions(start=Fraction(9)))
     picture = Job(tmp_path / "a.png", tmp_path / "b.png")
     assert check_videos([*jobs, picture], VideoOptions(start=Fraction(9))).keys() == set(jobs)
+
+
+def test_sound_that_mp4_refuses_only_at_its_end_is_told_before(translator: Any, tmp_path: Path) -> None:
+    source = tmp_path / "a.avi"
+    with av.open(str(source), "w") as out:
+        stream: Any = out.add_stream("mpeg4", 25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        audio: Any = out.add_stream("pcm_s16le", 48000)
+        audio.layout = "stereo"
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 9600), np.int16), "s16", "stereo")
+        sound.sample_rate, sound.pts = 48000, 0
+        for number, picture in enumerate(drawn(3)):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            out.mux(stream.encode(frame))
+        out.mux(audio.encode(sound))
+        out.mux(stream.encode(None))
+    with pytest.raises(UserError, match=r"a.avi: .mp4 does not hold its sound \(pcm_s16le\); choose --format mov or"):
+        translated(translator, source, target=tmp_path / "a.mp4")
+    assert len(read_clip(translated(translator, source, target=tmp_path / "a.mov"))[0]) == 3
+
+
+def test_names_of_any_length_are_kept(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / f"{'山' * 82}.mp4", drawn(3))
+    assert translated(translator, source).name == source.name
+    assert [p.name for p in (tmp_path / "out").iterdir()] == [source.name]
 
 
 def test_a_clip_that_another_process_has_translated_meanwhile_is_done(translator: Any, tmp_path: Path) -> None:
