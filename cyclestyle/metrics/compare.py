@@ -17,8 +17,7 @@ from cyclestyle.metrics.descriptors import RandomFeatures, directions, pyramid_p
 from cyclestyle.metrics.distances import Interval, fid, interval, kid, resamplings, wasserstein, witness
 from cyclestyle.metrics.inception import InceptionFeatures
 
-DIRECTIONS, PATCHES, LEVELS = 128, 128, 512  # of a sliced Wasserstein distance; levels of its quantiles
-DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS, LEVELS_OF_DRAWS = 32, 16, 128  # their spread comes from the pictures
+DIRECTIONS = 128  # of a sliced Wasserstein distance
 COLOURS = 256  # pixels a picture
 CHUNK = 16
 
@@ -97,15 +96,11 @@ def swd(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str
     counts. (The authors of arXiv:1710.10196 take each set's own.)
     """
     found: list[dict[str, Tensor]] = [{} for _ in sets]
-    count, most, levels = DIRECTIONS, PATCHES, LEVELS
-    if len(weights) > 1:
-        count, most, levels = DIRECTIONS_OF_DRAWS, PATCHES_OF_DRAWS, LEVELS_OF_DRAWS
     for depth, patches in enumerate(real.patches):
         unit = patches.unflatten(2, (3, -1)).std((0, 1, 3)).clamp(min=1e-6).repeat_interleave(patches.shape[2] // 3)
-        ways = directions(patches.shape[2], count, depth).to(patches) / unit[:, None]
-        some = [(x.patches[depth][:, :most], w) for x, w in sets]
-        distances = wasserstein(some, patches[:, :most], weights, ways, levels)
-        for scales, distance in zip(found, distances, strict=True):
+        ways = directions(patches.shape[2], DIRECTIONS, depth).to(patches) / unit[:, None]
+        for scales, (x, weights_x) in zip(found, sets, strict=True):
+            distance = wasserstein(x.patches[depth], patches, weights_x, weights, ways)
             scales[f"swd_{-(-min(real.pictures.shape[1:3]) // 2**depth)}"] = 1000 * distance
     return [{"swd": torch.stack(list(scales.values())).mean(0), **scales} for scales in found]
 
@@ -113,9 +108,7 @@ def swd(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str
 def colour(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str, Tensor]]:
     """Mean of the Wasserstein-1 distances of L*, a* and b* over all pixels, in their units."""
     axes = torch.eye(3, device=real.colours.device)
-    levels = LEVELS if len(weights) == 1 else LEVELS_OF_DRAWS
-    distances = wasserstein([(x.colours, w) for x, w in sets], real.colours, weights, axes, levels)
-    return [{"colour": distance} for distance in distances]
+    return [{"colour": wasserstein(x.colours, real.colours, w, weights, axes)} for x, w in sets]
 
 
 def inception(sets: list[Weighted], real: Described, weights: Tensor) -> list[dict[str, Tensor]]:
@@ -134,12 +127,7 @@ def values(x: Described, real: Described, rounds: int = 0) -> dict[str, Tensor]:
     weights, weights_real = resamplings(len(x), rounds, 0), resamplings(len(real), rounds, 1)
     found: dict[str, Tensor] = {}
     for distance in DISTANCES:
-        parts = [
-            distance([(x, weights[rows])], real, weights_real[rows])[0]
-            for rows in (slice(1), slice(1, None))
-            if len(weights[rows])
-        ]
-        found |= {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        found |= distance([(x, weights)], real, weights_real)[0]
     return found
 
 
@@ -182,11 +170,10 @@ def compare(
     sets = ((fake, weights), (floor, weights_floor), (source, weights))
     found: dict[str, Measured] = {}
     for distance in distances:
-        once = distance([(x, w[:1]) for x, w in sets], real, weights_real[:1])
-        drawn = distance([(x, w[1:]) for x, w in sets], real, weights_real[1:])
-        for name in once[0]:
-            value, low, high = (float(one[name]) for one in once)
-            draws, lows, highs = (one[name] for one in drawn)
+        told = distance(list(sets), real, weights_real)
+        for name in told[0]:
+            value, low, high = (float(one[name][0]) for one in told)
+            draws, lows, highs = (one[name][1:] for one in told)
             known = interval(high - low, highs - lows).low > 0
             share = excess(value, low, high)
             # To first order: quotients themselves have no mean where draws of the ceiling come near to the floor.

@@ -121,29 +121,26 @@ def test_wasserstein_along_one_direction_is_that_of_scipy(ours: int, theirs: int
     x, y = drawn(ours, 8, 2).float(), 1.5 * drawn(theirs, 8, 2, seed=1).float() + 0.4
     way = torch.tensor([[0.6], [0.8]])
     expected = wasserstein_distance((x.flatten(0, 1) @ way).ravel().numpy(), (y.flatten(0, 1) @ way).ravel().numpy())
-    assert float(wasserstein([(x, once(x))], y, once(y), way, 8192)[0]) == pytest.approx(expected, rel=2e-3)
-    assert float(wasserstein([(x, once(x))], y, once(y), way, 512)[0]) == pytest.approx(expected, rel=2e-2)
+    assert float(wasserstein(x, y, once(x), once(y), way)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_wasserstein_is_the_mean_over_directions_and_0_for_the_same_set() -> None:
     x, y = drawn(30, 5, 3).float(), drawn(30, 5, 3, seed=1).float() + torch.tensor([0.0, 1.0, 5.0])
     axes = torch.eye(3)
-    each = [float(wasserstein([(x, once(x))], y, once(y), axes[:, i : i + 1], 512)[0]) for i in range(3)]
-    both = wasserstein([(x, once(x)), (y, once(y))], y, once(y), axes, 512)
-    assert float(both[0]) == pytest.approx(np.mean(each), rel=1e-6)
+    each = [float(wasserstein(x, y, once(x), once(y), axes[:, i : i + 1])) for i in range(3)]
+    assert float(wasserstein(x, y, once(x), once(y), axes)) == pytest.approx(np.mean(each), rel=1e-6)
+    assert float(wasserstein(x, y, once(x), once(y), axes.repeat(1, 7))) == pytest.approx(np.mean(each), rel=1e-6)
     assert each == pytest.approx([0, 1, 5], abs=0.3)
-    assert float(both[1]) == 0
+    assert float(wasserstein(y, y, once(y), once(y), axes)) == 0
 
 
-def test_wasserstein_with_weights_is_that_of_the_repeated_pictures() -> None:
-    x, y, ways = drawn(6, 4, 3).float(), drawn(5, 7, 3, seed=1).float(), drawn(3, 5, seed=2).float()
-    of_x, of_y = torch.tensor([0, 3, 1, 0, 2, 1]), torch.tensor([2, 0, 0, 1, 2])
-    repeated = x.repeat_interleave(of_x, 0), y.repeat_interleave(of_y, 0)
-    expected = wasserstein([(repeated[0], once(repeated[0]))], repeated[1], once(repeated[1]), ways, 512)[0]
-    rows = [torch.stack([torch.ones_like(weights), weights]) for weights in (of_x, of_y)]
-    found = wasserstein([(x, rows[0])], y, rows[1], ways, 512)[0]
-    assert float(found[1]) == pytest.approx(float(expected), rel=1e-5)
-    assert float(found[0]) == pytest.approx(float(wasserstein([(x, once(x))], y, once(y), ways, 512)[0]), rel=1e-6)
+def test_wasserstein_of_draws_is_that_of_the_repeated_pictures_to_first_order() -> None:
+    x, y, ways = drawn(60, 4, 3).float() + 1, drawn(50, 7, 3, seed=1).float(), drawn(3, 5, seed=2).float()
+    rows = resamplings(60, 20, 0), resamplings(50, 20, 1)
+    found = wasserstein(x, y, *rows, ways)
+    for draw in range(21):
+        a, b = (z.repeat_interleave(w[draw].long(), 0) for z, w in zip((x, y), rows, strict=True))
+        assert float(found[draw]) == pytest.approx(float(wasserstein(a, b, once(a), once(b), ways)), rel=0.06)
 
 
 def test_resamplings_keep_the_number_of_pictures_and_begin_with_all_of_them() -> None:
@@ -180,11 +177,18 @@ def test_intervals_hold_the_value_and_shrink_with_more_pictures(distance: Callab
     assert widths[0] > 1.5 * widths[1] > 2.25 * widths[2]
 
 
-def test_intervals_are_as_wide_as_other_draws_of_pictures_scatter() -> None:
+def sliced(x: Tensor, y: Tensor, weights_x: Tensor, weights_y: Tensor) -> Tensor:
+    """Of pictures of 8 descriptors each, which are alike."""
+    each = torch.randn(8, 16, generator=torch.Generator().manual_seed(7)).double()
+    return wasserstein(x[:, None] + each, y[:, None] + each, weights_x, weights_y, torch.eye(16).double())
+
+
+@pytest.mark.parametrize("distance", [kid, sliced])
+def test_intervals_are_as_wide_as_other_draws_of_pictures_scatter(distance: Callable[..., Tensor]) -> None:
     found = []
     for seed in range(60):
         x, y = (F.normalize(drawn(30, 16, seed=s) + m) * 4 for s, m in ((seed, 0.5), (seed + 99, 0)))
-        draws = kid(x, y, resamplings(30, 100, 0), resamplings(30, 100, 1))
+        draws = distance(x, y, resamplings(30, 100, 0), resamplings(30, 100, 1))
         found.append(interval(float(draws[0]), draws[1:]))
     scatter = 2 * 1.96 * np.std([one.value for one in found])
     assert np.mean([one.high - one.low for one in found]) == pytest.approx(scatter, rel=0.2)
