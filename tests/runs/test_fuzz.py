@@ -1,4 +1,4 @@
-"""Damaged picture files of every format: each is read or told in one line, within seconds and little memory."""
+"""Damaged pictures and clips of every format: each is read or told in one line, within seconds and little memory."""
 
 import subprocess
 import sys
@@ -12,6 +12,7 @@ from cyclestyle.images import find_images
 from cyclestyle.provenance import Provenance
 from cyclestyle.translate.reading import About, Frame
 from cyclestyle.translate.writing import write_frames
+from tests.clip_files import drawn, write_clip
 from tests.runs.test_training_runs import ROOT
 
 READ_DAMAGED = """
@@ -20,7 +21,17 @@ import cv2
 import numpy as np
 from pathlib import Path
 from cyclestyle.images import ImageError
+from cyclestyle.provenance import read_provenance
+from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.reading import Source
+from cyclestyle.translate.video_options import VideoOptions, is_video
+
+def pictures(path):
+    if is_video(path):
+        yield from Clip(path, VideoOptions()).shots()
+        return
+    with Source(path, most=1_000_000) as source:
+        yield from source.frames()
 
 def damaged(data, random):
     data = bytearray(data)
@@ -52,9 +63,9 @@ for number in range(count):
     print(number, sample.name, file=sys.stderr, flush=True)  # the last line says which one a crash is from
     signal.alarm(10)  # ends the process
     try:
-        with Source(path, most=1_000_000) as source:
-            for frame in source.frames():
-                assert frame.pixels.ndim == 3 and frame.pixels.dtype in (np.uint8, np.uint16)
+        read_provenance(path)
+        for picture in pictures(path):
+            assert picture.pixels.ndim == 3 and picture.pixels.dtype in (np.uint8, np.uint16)
         read += 1
     except ImageError as error:
         assert "\\n" not in str(error) and str(path) in str(error)
@@ -89,6 +100,8 @@ def samples(tmp_path: Path) -> Path:
     Image.fromarray(pixels).save(folder / "turned.jpg", exif=exif)
     Image.fromarray(pixels).convert("CMYK").save(folder / "cmyk.jpg")
     Image.fromarray(pixels).convert("P").save(folder / "palette.png")
+    for suffix in (".mkv", ".mp4", ".webm"):
+        write_clip(folder / f"clip{suffix}", drawn(6), sound=True)
     return folder
 
 
