@@ -32,13 +32,14 @@ class Tiles:
         stages: of the generator.
         picture: uint8 (H, W, 3), both sides multiples of the generator's stride.
         core: side of a tile in pixels, a multiple of that stride; margins come on top.
-        dtype: of the generator, and of the maps that are kept.
+        dtype: of the generator. Maps are kept in 16 bit, but for pictures that have as many themselves.
     """
 
     def __init__(
         self, stages: Sequence[Stage], picture: np.ndarray, core: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         self._stages, self._picture, self._device, self._dtype = stages, picture, device, dtype
+        self._kept_as = torch.float16 if dtype == torch.float32 and picture.dtype == np.uint8 else dtype
         height, width = picture.shape[:2]
         stride = max(stage.stride for stage in stages)
         rows, columns = _cuts(height, core, stride), _cuts(width, core, stride)
@@ -97,7 +98,7 @@ class Tiles:
         height, width = self._picture.shape[:2]
         shape = stage.channels, height // stage.stride, width // stage.stride
         inside = stage.writes in in_memory
-        kept = MemoryMap(shape, self._dtype, self._device) if inside else FileMap(shape, self._dtype, scratch)
+        kept = MemoryMap(shape, self._kept_as, self._device) if inside else FileMap(shape, self._kept_as, scratch)
         self._maps[stage.writes] = kept
         return kept
 
@@ -111,7 +112,7 @@ class Tiles:
         there: dict[str, int] = {}
         most_inside = most_outside = 0
         for number, stage in enumerate(self._stages[:-1]):
-            size = self._picture[..., 0].size // stage.stride**2 * stage.channels * self._dtype.itemsize
+            size = self._picture[..., 0].size // stage.stride**2 * stage.channels * self._kept_as.itemsize
             if stage.writes not in there and size + sum(there[n] for n in there.keys() & in_memory) <= room:
                 in_memory.add(stage.writes)
             there[stage.writes] = size

@@ -25,7 +25,7 @@ from cyclestyle.translate.tiles import Tiles
 
 GIB = 2**30
 TILE, LEAST_TILE = 512, 64  # pixels
-ROOM = 2 * GIB  # more is not faster: the system keeps files in memory as long as nobody needs it
+ROOM = 3 * GIB  # for maps; with them 100 megapixels take less than 6 GB
 SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
