@@ -1,0 +1,133 @@
+"""Colours and pictures of 16 bit a channel: read, taken to sRGB, and written as such."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image, ImageCms
+
+from cyclestyle.images import ImageError, read_image
+from cyclestyle.provenance import read_provenance
+from cyclestyle.translate.reading import About, Frame
+from cyclestyle.translate.writing import holds_frames, srgb_profile, write_frames
+from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("transparent", [False, True])
+def test_16_bit_come_out_as_16_bit(suffix: str, transparent: bool, tmp_path: Path) -> None:
+    alpha = smooth(dtype=np.uint16, seed=1)[..., 0] if transparent else None
+    path = tmp_path / f"deep{suffix}"
+    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], About(dpi=(300, 300)), ORIGIN.packet())
+    source, [frame] = read(path)
+    assert frame.pixels.dtype == np.uint16
+    assert np.array_equal(frame.pixels, smooth(dtype=np.uint16))
+    assert (frame.alpha is None) == (alpha is None)
+    assert alpha is None or np.array_equal(frame.alpha, alpha)
+    assert source.about.dpi == pytest.approx((300, 300), abs=0.01)
+    assert read_provenance(path) == ORIGIN
+
+
+def test_16_bit_keep_their_pages_and_what_they_say(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Painter"
+    pages = [Frame(smooth(20 + seed, 30, np.uint16, seed)) for seed in range(3)]
+    write_frames(tmp_path / "a.tif", iter(pages), About(exif=exif.tobytes()), ORIGIN.packet())
+    source, frames = read(tmp_path / "a.tif")
+    assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(frames, pages, strict=True))
+    write_frames(tmp_path / "b.jpg", frames, source.about)
+    with Image.open(tmp_path / "b.jpg") as image:
+        assert image.getexif()[ExifTags.Base.Artist] == "Painter"
+
+
+def test_16_bit_become_8_where_the_format_has_no_more(tmp_path: Path) -> None:
+    write_frames(tmp_path / "a.jpg", [Frame(smooth(dtype=np.uint16))], About())
+    _, [frame] = read(tmp_path / "a.jpg")
+    assert frame.pixels.dtype == np.uint8
+    assert np.abs(frame.pixels.astype(int) - smooth()).mean() < 4
+
+
+def test_16_bit_grey_is_read_as_such(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    Image.fromarray(grey).save(tmp_path / "a.png")
+    _, [frame] = read(tmp_path / "a.png")
+    assert np.array_equal(frame.pixels, np.repeat(grey[..., None], 3, 2))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_deep_tiff_is_turned_once(orientation: int, tmp_path: Path) -> None:
+    tag = (int(ExifTags.Base.Orientation), "H", 1, orientation, True)
+    tifffile.imwrite(tmp_path / "a.tif", smooth(dtype=np.uint16), photometric="rgb", extratags=[tag], metadata=None)
+    tifffile.imwrite(tmp_path / "b.tif", smooth(), photometric="rgb", extratags=[tag], metadata=None)
+    _, [deep] = read(tmp_path / "a.tif")
+    _, [shallow] = read(tmp_path / "b.tif")
+    assert deep.pixels.shape == shallow.pixels.shape == ((24, 36, 3) if orientation < 5 else (36, 24, 3))
+    assert np.abs((deep.pixels // 257 + 1).astype(int) - shallow.pixels).max() <= 1
+
+
+def test_deep_tiffs_of_other_layouts_are_read_as_they_are_meant_or_refused(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    tifffile.imwrite(tmp_path / "a.tif", 65535 - grey, photometric="miniswhite", metadata=None)
+    assert np.array_equal(read(tmp_path / "a.tif")[1][0].pixels[..., 0], grey)
+    assert np.abs(read_image(tmp_path / "a.tif")[..., 0] - grey / 257).max() <= 1
+    planes = np.moveaxis(smooth(dtype=np.uint16), 2, 0)
+    tifffile.imwrite(tmp_path / "b.tif", planes, photometric="rgb", planarconfig="separate", metadata=None)
+    with pytest.raises(ImageError, match="planes of one colour are not read; save it with interleaved ones"):
+        read(tmp_path / "b.tif")
+
+
+@pytest.fixture
+def swapped_profile() -> bytes:
+    """In which red is what blue is in sRGB, though it calls itself sRGB."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile.replace(b"rXYZ", b"????").replace(b"bXYZ", b"rXYZ").replace(b"????", b"bXYZ")
+
+
+def test_colours_are_taken_to_srgb(swapped_profile: bytes, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "a.png", icc_profile=swapped_profile)
+    Image.new("RGB", (8, 8), (200, 100, 20)).save(tmp_path / "damaged.png", icc_profile=b"nonsense")
+    assert np.abs(read(tmp_path / "a.png")[1][0].pixels[0, 0].astype(int) - (20, 100, 200)).max() <= 1
+    assert read(tmp_path / "damaged.png")[1][0].pixels[0, 0].tolist() == [200, 100, 20]
+
+
+def test_colours_in_srgb_stay_as_they_are_to_the_last_bit(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.png", icc_profile=srgb_profile())
+    assert np.array_equal(read(tmp_path / "a.png")[1][0].pixels, smooth())
+
+
+def test_16_bit_colours_are_taken_to_srgb_too(swapped_profile: bytes, tmp_path: Path) -> None:
+    deep = smooth(dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", iccprofile=swapped_profile, metadata=None)
+    _, [frame] = read(tmp_path / "a.tif")
+    assert np.abs(frame.pixels.astype(int) - deep[..., ::-1]).max() < 300
+    assert len(np.unique(frame.pixels)) > 256
+
+
+def test_16_bit_grey_keeps_its_profile_its_transparency_and_its_later_pages(tmp_path: Path) -> None:
+    grey = smooth(dtype=np.uint16)[..., 0]
+    tifffile.imwrite(tmp_path / "linear.tif", grey, iccprofile=profile(CURVES["linear"], b"GRAY"), metadata=None)
+    assert read(tmp_path / "linear.tif")[1][0].pixels.mean() > 1.2 * grey.mean()
+    Image.fromarray(grey).save(tmp_path / "hidden.png", transparency=int(grey[3, 4]))
+    [frame] = read(tmp_path / "hidden.png")[1]
+    assert frame.alpha is not None
+    assert np.array_equal(frame.alpha == 0, grey == grey[3, 4])
+    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
+        for page in (smooth()[..., 0], grey):
+            pages.write(page, metadata=None)
+    frames = read(tmp_path / "pages.tif")[1]
+    assert np.abs(frames[1].pixels[..., 0] - grey / 257).max() < 1
+
+
+@pytest.mark.parametrize("kind", ["assocalpha", "unassalpha", "unspecified"])
+def test_a_fourth_channel_of_16_bit_is_what_the_file_says(kind: str, tmp_path: Path) -> None:
+    colours, alpha = smooth(dtype=np.uint16), np.full((24, 36), 32768, np.uint16)
+    shown = (colours * 0.5).astype(np.uint16) if kind == "assocalpha" else colours
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([shown, alpha]), photometric="rgb", extrasamples=[kind])
+    [frame] = read(tmp_path / "a.tif")[1]
+    assert np.abs(frame.pixels.astype(int) - colours).max() <= 2
+    assert (frame.alpha is None) == (kind == "unspecified")
+
+
+def test_pages_of_16_bit_do_not_fit_into_a_png() -> None:
+    assert [holds_frames(Path(name), deep=True) for name in ("a.png", "a.tif", "a.jpg")] == [False, True, False]
