@@ -155,7 +155,7 @@ def _files(model: TrainedModel, side: int, device: torch.device, rounds: int) ->
         jobs = find_jobs([str(Path(folder, "in"))], Path(folder, "out"))
         make_folders(jobs)
         pictures = [read_image(job.source) for job in jobs]
-        settings = Settings(batch, most=10**9, quality=95, provenance=None)
+        settings = Settings(batch, most=10**9, quality=95, provenance=None, overwrite=True)
 
         def files() -> None:
             with contextlib.redirect_stderr(io.StringIO()):
