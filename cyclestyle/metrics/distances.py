@@ -125,7 +125,7 @@ def wasserstein(x: Tensor, y: Tensor, weights_x: Tensor, weights_y: Tensor, ways
     of_x, of_y = torch.stack(found).sum(0).div(ways.shape[1]).split([len(x), len(y)])
 
     def means(weights: Tensor, potentials: Tensor) -> Tensor:
-        return (weights.to(potentials) @ potentials) / weights.to(potentials).sum(1)
+        return (weights.to(potentials) * potentials).sum(1) / weights.to(potentials).sum(1)
 
     return (means(weights_y, of_y) - means(weights_x, of_x)).cpu()
 
