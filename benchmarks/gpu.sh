@@ -40,7 +40,7 @@ stage "speed, batch 4" 30 "$PYTHON" benchmarks/speed.py --device cuda --rounds 3
 stage drawing 20 "$PYTHON" -m cyclestyle.data.synthetic "$work/drawn" --count 30 --test-count 4 --size 286 || failed=1
 # The signal that ends it makes it save; 143 says that it did.
 stage training 240 "$PYTHON" train.py --config configs/ink2photo.yaml --run-dir "$work/run" --device cuda \
-  data.root="$work/drawn" 'data.names=[ink, photo]' train.n_epochs=1000
+  data.root="$work/drawn" train.max_steps=1000000
 [ $? -eq 143 ] && [ -e "$work/run/checkpoints/latest.pt" ] || failed=1
 cp "$work/run/metrics.jsonl" "$OUT/" || failed=1
 stage "tests of compiling" 60 "${tests[@]}" -k compiled || failed=1

@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv: list[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="benchmarks/speed.py", description="Measure training, translation and input.")
-    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "ink2photo.yaml", metavar="FILE")
+    parser.add_argument("--config", type=Path, default=ROOT / "configs" / "horse2zebra.yaml", metavar="FILE")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--only", choices=PARTS, action="append", help="measure this part (may be repeated)")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="how often each is timed (default: 5)")
