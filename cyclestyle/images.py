@@ -24,7 +24,8 @@ _TURNS = [  # what undoes the orientations 2 to 8 of EXIF
     *(Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM),
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
 ]
-BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # tags of TIFF, and that black is the largest value
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+WHITE_IS_ZERO, SIGNED = 0, 2  # values of the second and the third
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
@@ -55,23 +56,26 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED) | HEIC
 
 
-def find_images(folder: Path, others: frozenset[str] = frozenset()) -> list[Path]:
+def find_images(folder: Path, others: frozenset[str] = frozenset(), unlisted: list[Path] | None = None) -> list[Path]:
     """All pictures below a folder, by suffix, sorted by their relative path.
 
     Hidden files and folders are passed over; links are followed, each folder once.
 
     Args:
         others: further suffixes that are looked for.
+        unlisted: gets the folders that cannot be listed.
 
     Raises:
-        OSError: a folder cannot be listed.
+        OSError: a folder cannot be listed, and `unlisted` is not given.
     """
     suffixes = readable_suffixes() | others
     found: list[Path] = []
     seen: set[Path] = set()
 
     def refuse(error: OSError) -> None:
-        raise error
+        if unlisted is None:
+            raise error
+        unlisted.append(Path(error.filename))
 
     for parent, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
         real = Path(parent).resolve()
@@ -96,13 +100,22 @@ def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{path}: not a picture, or a damaged one") from None
+        rare = _begins_as_tiff(path)
+        raise ImageError(
+            f"{path}: "
+            + ("a TIFF of a rare kind, or a damaged one; save it as RGB" if rare else "not a picture, or a damaged one")
+        ) from None
     except Image.DecompressionBombError:
         raise _too_many_pixels(path, most, remedy) from None
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
         raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
+
+
+def _begins_as_tiff(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(3) in (b"II*", b"II+", b"MM\0")
 
 
 def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.Image:
@@ -117,11 +130,13 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
     """
     with decoding(path, most, remedy):
         if not path.is_file() and path.exists():
+            if path.is_dir():
+                raise ImageError(f"{path}: a folder without pictures, or one that may not be read")
             raise ImageError(f"{path}: not a file that can be read from its start to its end")
         if not register_heic() and path.suffix.lower() in HEIC:
             raise ImageError(f"{path}: HEIC needs a package more: pip install 'cyclestyle[heic]'")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is the one below
+            warnings.simplefilter("ignore")  # the limit is the one below, and what is wrong an error
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
             image = Image.open(path)
         try:
@@ -235,13 +250,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def scaled_grey(image: Image.Image) -> np.ndarray:
     """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
-    grey = np.asarray(image).astype(np.float64)
-    full = 65535.0
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = min(tags.get(BITS_PER_SAMPLE, (16,)))
+    grey, full = np.asarray(image), 65535.0
+    if image.mode == "I" and bits == 32:
+        signed = tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
+        grey = grey if signed else grey.view(np.uint32)
+        if grey.max(initial=0) > full:  # some programs write 16 bit into 32
+            full = 2.0 ** (31 if signed else 32) - 1
+    grey = grey.astype(np.float64)
     if image.mode.startswith("I;16"):
-        tags: Any = getattr(image, "tag_v2", {})
-        full = 2.0 ** min(16, *tags.get(BITS_PER_SAMPLE, (16,))) - 1  # scanners write 12
-        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-            grey = full - grey
+        full = 2.0 ** min(16, bits) - 1  # scanners write 12
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode != "F":
+        grey = full - grey
     if image.mode == "F":  # some programs write 0..1, others 0..255
         full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
     grey *= 255 / full

@@ -117,7 +117,8 @@ def _main(argv: list[str] | None) -> int:
 
 def _told(path: Path) -> str:
     if not path.is_file():
-        raise UserError(f"{path}: {'is a folder; name files' if path.is_dir() else 'no such file'}")
+        reason = "is a folder; name files" if path.is_dir() else "not a file" if path.exists() else "no such file"
+        raise UserError(f"{path}: {reason}")
     try:
         told = read_provenance(path)
     except OSError as error:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Timed: TypeAlias = "tuple[VideoFrame, Fraction]"
 SAFE = 2  # seconds before the wanted picture that a search goes to, as those just behind a key frame may need others
-GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says
+GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says, or that times may go back in it
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 
 
@@ -67,6 +67,7 @@ class Clip:
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
         has_alpha: whether it says where it is transparent, which is not read.
+        bits: of a channel, of which 8 are read.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -84,6 +85,7 @@ class Clip:
             kind = stream.codec_context.format
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
             self.has_alpha = marked or (kind is not None and any(part.is_alpha for part in kind.components))
+            self.bits: int = kind.components[0].bits if kind is not None and kind.components else 8
             self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
@@ -116,6 +118,11 @@ class Clip:
     def stop(self) -> Fraction | None:
         """Time in the source, in seconds, at which the part ends."""
         return None if self._options.end is None else self._origin + self._options.end
+
+    @property
+    def starts_late(self) -> bool:
+        """Whether the part begins behind the first picture."""
+        return bool(self._options.start)
 
     @property
     def aspect(self) -> Fraction:
@@ -183,6 +190,12 @@ class Clip:
         """Frames from what is shown at a time on, each with its time (not before that) and that of the next one."""
         last = None
         for frame, time in _deinterlaced(self._timed(start)):
+            if last is not None and time < last[1] - GAP:
+                self.damage = (
+                    f"its times begin again at {float(last[1] - self._origin):.2f} s, and what follows is left out "
+                    f"(ffmpeg -i {self.path.name} -c copy whole.mkv mends it)"
+                )
+                break
             if last is not None and time > last[1]:  # a broken file may repeat a time
                 if time > start:
                     yield last[0], max(last[1], start), time

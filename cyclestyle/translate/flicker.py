@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+LEAST_SIDE = 12  # pixels; smaller pictures have no flow
 AGREES = 0.01, 0.5  # how far forth and back may differ, squared: of the squared length of the way, and pixels
 CHANGED = 12  # grey levels; where the source changes by so much, a third of the smoothing is left
 
@@ -28,7 +29,8 @@ class Smoother:
 
     def __call__(self, source: np.ndarray, made: np.ndarray) -> np.ndarray:
         """The next source and its translation, uint8 (H, W, 3) each, to the smoothed translation."""
-        if self._before is not None and self._before[1].shape == made.shape == source.shape:
+        small = min(made.shape[:2]) < LEAST_SIDE
+        if self._before is not None and self._before[1].shape == made.shape == source.shape and not small:
             made = self._smoothed(source, made, *self._before)
         self._before = source, made
         return made

@@ -214,6 +214,10 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
         for stream in _others(source, path.suffix.lower()):
             carried[stream.index] = out.add_stream_from_template(stream, opaque=True)
             carried[stream.index].metadata.update(stream.metadata)
+            carried[stream.index].disposition = stream.disposition
+        if path.suffix.lower() == ".mkv":
+            for attached in source.streams.attachments:  # fonts of subtitles
+                out.add_attachment(attached.name or "", attached.mimetype or "", attached.data)
         if clip.is_whole:
             out.set_chapters(source.chapters())
         out.start_encoding()
@@ -258,16 +262,19 @@ def _passed_through(clip: Clip, source: "InputContainer", carried: dict[int, "St
     av = need_av()
     if not carried:
         return
+    reached: dict[int, int] = {}
     with suppress(av.FFmpegError):
         for packet in source.demux([source.streams[index] for index in carried]):
             if packet.pts is None or not packet.size:
                 continue
             time = packet.pts * packet.time_base
-            if (clip.shift and time < clip.shift) or (clip.stop is not None and time >= clip.stop):
+            if (clip.starts_late and time < clip.shift) or (clip.stop is not None and time >= clip.stop):
                 continue
             shift = round(clip.shift / packet.time_base)
             packet.pts -= shift
-            if packet.dts is not None:
-                packet.dts -= shift
+            packet.dts = packet.pts if packet.dts is None else packet.dts - shift
+            if packet.dts < reached.get(packet.stream_index, packet.dts):  # of a broken file; no container takes it
+                continue
+            reached[packet.stream_index] = packet.dts + (source.streams[packet.stream_index].type == "audio")
             packet.stream = carried[packet.stream_index]
             yield packet

@@ -5,13 +5,14 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image, ImageCms
+from PIL import Image, ImageCms
 
 from cyclestyle.images import (
     BITS_PER_SAMPLE,
@@ -26,20 +27,14 @@ from cyclestyle.images import (
     scaled_grey,
     upright,
 )
+from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import deep_to_srgb
 
 PLANAR_CONFIGURATION, EXTRA_SAMPLES = 284, 338  # tags of TIFF
+CMYK = 5  # a value of the tag PHOTOMETRIC
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # what the fourth channel is; else it is alpha
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
-# What a TIFF says of its content; its other tags tell how the file is laid out, which is not that of the translation.
-DESCRIPTIVE = {
-    int(ExifTags.Base[name])
-    for name in (
-        *("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "HostComputer", "Copyright"),
-        *("ExifOffset", "GPSInfo", "Rating", "XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
-    )
-}
-LOSSLESS = {"BMP", "PNG", "PPM", "TGA", "TIFF"}
+LOSSY = {"AVIF", "HEIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
 ALLOW_MORE = "; --max-megapixels allows more, if you trust the file"
 
 
@@ -102,17 +97,19 @@ class Source:
     def _describe(self, path: Path) -> None:
         with self._decoding():
             several = self._image.format in SEVERAL
-            moves = self._image.format == "PNG" and getattr(self._image, "n_frames", 1) > 1
-            self.deep = _is_deep(self._image) and not moves  # OpenCV reads one picture of a PNG
             # A PNG may begin with a picture that is shown where nothing moves.
             self._first = int(several and getattr(self._image, "default_image", False))
             self.count: int = getattr(self._image, "n_frames", 1) - self._first if several else 1
+            pages = range(self.count) if self._image.format == "TIFF" else range(1)
+            self._deep = {number for number in pages if self._is_deep(number)}  # told only before they are decoded
+            self.deep = bool(self._deep)
+            self._seek(0)
             self.about = About(
-                exif=_exif(self._image),
+                exif=kept_exif(self._image),
                 dpi=_dpi(self._image),
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),
-                lossless=self._image.format in LOSSLESS or _is_lossless_webp(path, self._image),
+                lossless=self._image.format not in LOSSY or _is_lossless_webp(path, self._image),
             )
 
     def __enter__(self) -> "Source":
@@ -133,6 +130,10 @@ class Source:
             self._image.seek(self._first + number)
             check_pixels(self._image, self._path, self._most, ALLOW_MORE)
 
+    def _is_deep(self, number: int) -> bool:
+        self._seek(number)
+        return _is_deep(self._image)
+
     def _shown(self, number: int) -> float:
         self._seek(number)
         if self._image.format in ("AVIF", "WEBP"):  # which tell only then
@@ -144,27 +145,32 @@ class Source:
         for number in range(self.count):
             with self._decoding():
                 self._seek(number)
-                frame = self._read_deep(number) if self.deep else _read(self._image)
+                frame = self._read_deep(number) if number in self._deep else _read(self._image)
+                if self.deep:  # one page of a TIFF is enough
+                    frame = Frame(_to_16_bit(frame.pixels), None if frame.alpha is None else _to_16_bit(frame.alpha))
             yield frame
+
+    @cached_property
+    def _encoded(self) -> np.ndarray:
+        return np.fromfile(self._path, np.uint8)
 
     def _read_deep(self, number: int) -> Frame:
         """16 bit a channel, of which Pillow would keep 8."""
         import cv2
 
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # an error is raised below, in one line
-        encoded = np.fromfile(self._path, np.uint8)
         pixels: Any
         if self._image.format == "TIFF":  # turned as its tags say
             tags: Any = getattr(self._image, "tag_v2", {})
             if tags.get(PLANAR_CONFIGURATION, 1) != 1:
                 raise ValueError("16 bit a channel in planes of one colour are not read; save it with interleaved ones")
-            _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, None, (number, number + 1))
+            _, pages = cv2.imdecodemulti(self._encoded, cv2.IMREAD_UNCHANGED, None, (number, number + 1))
             pixels = pages[0] if pages else None
             if pixels is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
                 pixels = ~pixels
             extra = tags.get(EXTRA_SAMPLES, ())
         else:
-            pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+            pixels = cv2.imdecode(self._encoded, cv2.IMREAD_UNCHANGED)
             pixels = None if pixels is None else _upright(pixels, orientation_of(self._image))
             extra = ()
         if pixels is None or pixels.dtype != np.uint16:
@@ -180,6 +186,8 @@ class Source:
             if PREMULTIPLIED in extra:
                 whole = colours * (65535 / np.maximum(alpha, 1, dtype=np.float32))[..., None]
                 colours = whole.round().clip(0, 65535).astype(np.uint16)
+        if profile and profile[16:20] == b"GRAY":  # which OpenCV makes three of beside transparency
+            colours = np.ascontiguousarray(colours[..., 0])
         return Frame(_deep_to_srgb(colours, profile), alpha)
 
 
@@ -190,9 +198,10 @@ def _read(image: Image.Image) -> Frame:
         return Frame(np.repeat(scaled_grey(image)[..., None], 3, 2))
     alpha = None
     if image.has_transparency_data:
-        image = image.convert("RGBA" if image.mode != "LA" else "LA")
+        grey = image.mode in ("1", "L", "LA", "La")
+        image = image.convert("LA" if grey else "RGBA")
         alpha = np.asarray(image.getchannel("A"))
-        image = image.convert("RGB" if image.mode == "RGBA" else "L")
+        image = image.convert("L" if grey else "RGB")
     return Frame(np.asarray(_to_srgb(image, profile)), alpha)
 
 
@@ -256,12 +265,18 @@ def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
 
 
 def _is_deep(image: Image.Image) -> bool:
-    """Whether a PNG or TIFF has 16 bit a channel."""
+    """Whether a PNG or a page of a TIFF has 16 bit a channel, in a way that is read so."""
     if image.format == "PNG":
         tiles: list[Any] = getattr(image, "tile", [])
-        return any(str(tile[3]).endswith(";16B") for tile in tiles)
-    bits: Any = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (8,))
-    return image.format == "TIFF" and set(bits) == {16}
+        moves = getattr(image, "n_frames", 1) > 1  # of which OpenCV reads one picture
+        return not moves and any(str(tile[3]).endswith(";16B") for tile in tiles)
+    tags: Any = getattr(image, "tag_v2", {})
+    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and tags.get(PHOTOMETRIC) != CMYK
+
+
+def _to_16_bit(values: np.ndarray) -> np.ndarray:
+    """uint8 or uint16 -> uint16."""
+    return values if values.dtype == np.uint16 else values.astype(np.uint16) * 257
 
 
 def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
@@ -275,28 +290,6 @@ def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
                 return kind == b"VP8L"
             file.seek(16 if kind == b"ANMF" else length + length % 2, os.SEEK_CUR)  # a frame has chunks of its own
     return False
-
-
-def _exif(image: Image.Image) -> bytes:
-    """What is kept of it; nothing if it is damaged."""
-    try:
-        return _kept(image)
-    except Exception:  # Pillow raises many kinds
-        return b""
-
-
-def _kept(image: Image.Image) -> bytes:
-    read = image.getexif()
-    if not isinstance(read.get(ExifTags.Base.Orientation, 1), int):
-        del read[ExifTags.Base.Orientation]  # which could not be copied
-    exif = Image.Exif()
-    exif.load(read.tobytes())
-    dropped: set[int] = {ExifTags.Base.Orientation, ExifTags.Base.JpegIFOffset, ExifTags.Base.JpegIFByteCount}
-    if image.format == "TIFF":
-        dropped |= set(exif) - DESCRIPTIVE
-    for tag in dropped & set(exif):
-        del exif[tag]
-    return exif.tobytes() if len(exif) else b""
 
 
 def _dpi(image: Image.Image) -> tuple[float, float] | None:

@@ -48,8 +48,8 @@ def find_jobs(
 
     Args:
         existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
-            jobs; as every translation appears whole, so an interrupted job goes on. Unless all is overwritten, those
-            that were found among the inputs, as they lie in one folder, are not translated again.
+            jobs; as every translation appears whole, so an interrupted job goes on. Those that were found among the
+            inputs, as they lie in one folder, are not translated again.
         kind: a suffix without its dot that translations get: such as png those of pictures, such as mkv those of clips.
         ending: goes between name and suffix.
         shard: (i, n) takes part i of n, the same whatever is there already.
@@ -59,10 +59,10 @@ def find_jobs(
         UserError: an input does not exist or holds no picture, two would get one name, a file would be overwritten, or
             `out` names a file and `kind` or `ending` asks for another name.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
         for source, name in _expand(text, out):
-            found.setdefault(source, name)
+            found.setdefault(os.path.abspath(source), (source, name))
     suffix = out.suffix.lower()
     is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
     if is_file and suffix in (readable_suffixes() | READ_ONLY) - suffixes():
@@ -72,11 +72,10 @@ def find_jobs(
         raise UserError(f"{inputs[0]}: pictures cannot become clips, nor clips pictures; choose another -o than {out}")
     if is_file and (kind or ending):
         raise UserError(f"-o {out}: names a file, so --format and --suffix have nothing to name; leave them out")
-    jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.items()]
+    jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.values()]
     if back:
         jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
-    if existing != "overwrite":
-        jobs = _without_translations(jobs, existing == "skip" and bool(ending))
+    jobs = _without_translations(jobs, existing == "skip" and bool(ending))
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -109,22 +108,30 @@ def make_folders(jobs: list[Job]) -> None:
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
-        pictures = find_images(path, VIDEO_SUFFIXES | READ_ONLY)
-        real = Path(os.path.realpath(out))  # which takes links that lead in circles, too
-        if path.resolve() in real.parents:  # earlier translations lie inside the input folder
-            pictures = [p for p in pictures if real not in p.resolve().parents]
-        if not pictures:
+        unlisted: list[Path] = []
+        files = _outside(out, path, find_images(path, VIDEO_SUFFIXES | READ_ONLY, unlisted) + unlisted)
+        if path in files:
+            raise UserError(f"{path}: this folder may not be read; change its permissions")
+        if not files and path.suffix.lower() not in readable_suffixes():
             raise UserError(f"{path}: this folder holds no pictures and no clips")
-        return [(p, p.relative_to(path)) for p in pictures]
-    if path.exists():
+        return [(file, file.relative_to(path)) for file in files] or [(path, Path(path.name))]
+    if os.path.lexists(path):  # reading tells of links that lead nowhere
         return [(path, Path(path.name))]
     if not glob.has_magic(text):
         raise UserError(f"{path}: no such file or folder")
     start = Path(*_before_wildcard(path))
-    matches = [Path(m) for m in sorted(glob.glob(str(path), recursive=True)) if Path(m).is_file()]
-    if not matches:
+    matches = [Path(m) for m in sorted(glob.glob(str(path), recursive=True)) if not os.path.isdir(m)]
+    if not (matches := _outside(out, start, matches)):
         raise UserError(f"{text}: no file matches")
     return [(m, m.relative_to(start)) for m in matches]
+
+
+def _outside(out: Path, folder: Path, files: list[Path]) -> list[Path]:
+    """Those that are no earlier translations, where the folder of these lies inside that of the inputs."""
+    real = Path(os.path.realpath(out))  # which takes links that lead in circles, too
+    if Path(os.path.realpath(folder)) not in real.parents:
+        return files
+    return [file for file in files if real not in Path(os.path.realpath(file)).parents]
 
 
 def _before_wildcard(path: Path) -> list[str]:
@@ -164,7 +171,7 @@ def _check(jobs: list[Job]) -> None:
     sources = {_identity(job.source) for job in jobs if job.source.exists()}  # reading tells of a broken link
     taken: dict[str, Path] = {}
     for source, path in [(job.source, path) for job in jobs for path in job.files]:
-        name = str(path).casefold()  # some file systems do not tell A from a
+        name = str(path).lower()  # some file systems do not tell A from a
         if name in taken:
             raise UserError(
                 f"{source} and {taken[name]} would both become {path}; rename one, or translate it alone, with --suffix"
@@ -172,5 +179,7 @@ def _check(jobs: list[Job]) -> None:
         taken[name] = source
         if path.exists() and _identity(path) in sources:
             raise UserError(
-                f"{path}: is an input and would be overwritten; choose another folder with -o, or a --suffix"
+                f"{path}: is an input and would be overwritten; choose another folder with -o, or another --suffix"
             )
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; the translation of {source} needs that name, so choose another -o")

@@ -104,6 +104,8 @@ def translate_video(
         tqdm.write(printable(lost))
     if clip.has_alpha:
         tqdm.write(printable(f"{source}: is transparent in places, which is lost"))
+    if clip.bits > 8:
+        tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation 8"))
     key = _key(source, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:

@@ -32,7 +32,7 @@ CODECS = {
     "h264": Codec("libx264", 18, 51, {}, odd="yuv444p"),
     "h265": Codec("libx265", 20, 51, {"x265-params": "log-level=error"}, least=64, odd="yuv444p"),
     "vp9": Codec("libvpx-vp9", 24, 63, {"deadline": "good", "cpu-used": "3", "row-mt": "1"}),
-    "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}),
+    "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}, least=4),
 }
 FFMPEG_NAMES = {"h264": "h264", "hevc": "h265", "vp9": "vp9", "av1": "av1"}
 
@@ -143,6 +143,6 @@ def _rate(text: str) -> Fraction:
         rate = Fraction(text)
     except (ValueError, ZeroDivisionError):
         rate = Fraction(0)
-    if not 0 < rate <= 1000:
+    if not Fraction(1, 1000) <= rate <= 1000:
         raise argparse.ArgumentTypeError(f"'{text}' is not a rate; write pictures a second as 25, 29.97 or 30000/1001")
-    return rate
+    return rate.limit_denominator(1001)  # that of television; containers have no room for many digits

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, PngImagePlugin, TiffImagePlugin
+from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
 from cyclestyle.images import ImageError, register_heic, to_8_bit
+from cyclestyle.translate.exif import extra_tags, tiff_tags, with_directories
 from cyclestyle.translate.reading import About, Frame
 
 XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
 TRANSPARENT = FORMATS - {"JPEG"}
-DIRECTORIES = (int(ExifTags.IFD.Exif), int(ExifTags.IFD.GPSInfo))
 MOST_EXIF = 65527  # bytes, in a JPEG
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
@@ -89,9 +89,9 @@ def _write(
         "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(about.exif, xmp), "exif": b""},
         "WEBP": {"quality": quality, "lossless": about.lossless, "exact": True},
     }
-    options = {name: value for name, value in (options | special.get(kind, {})).items() if value}
+    options = {name: value for name, value in (options | special.get(kind, {})).items() if value not in (None, b"")}
     if kind == "TIFF":
-        file.write(_with_directories(_tiff(chain([first], others), options), about.exif))
+        file.write(with_directories(_tiff(chain([first], others), options), about.exif))
         return
     if kind in ANIMATED and len(about.milliseconds) > 1:
         following = [_image(frame, kind) for frame in _of_one_size(first, others, kind)]
@@ -151,46 +151,11 @@ def _texts(xmp: bytes) -> PngImagePlugin.PngInfo | None:
 
 
 def _tags(exif: bytes, xmp: bytes) -> TiffImagePlugin.ImageFileDirectory_v2:
-    tags = TiffImagePlugin.ImageFileDirectory_v2()
-    for tag, value in _read(exif).items():
-        if tag not in DIRECTORIES:
-            tags[tag] = value
+    tags = tiff_tags(exif)
     if xmp:
         tags.tagtype[XMP_TAG] = 1  # bytes
         tags[XMP_TAG] = xmp
     return tags
-
-
-def _read(exif: bytes) -> Image.Exif:
-    read = Image.Exif()
-    read.load(exif)
-    return read
-
-
-def _with_directories(tiff: bytes, exif: bytes) -> bytes:
-    """A TIFF to whose first page those of EXIF were added, which no encoder writes beside compressed pixels."""
-    read, order = _read(exif), "<" if tiff[:2] == b"II" else ">"
-    directories = {tag: read.get_ifd(tag) for tag in DIRECTORIES}
-    if not any(directories.values()) or tiff[2:4] not in (b"*\0", b"\0*"):  # or it is a BigTIFF
-        return tiff
-    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
-    (count,) = struct.unpack_from(f"{order}H", tiff, start)
-    entries = [tiff[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
-    next_page = tiff[start + 2 + 12 * count :][:4]
-    body = bytearray(tiff)
-    for tag, directory in directories.items():
-        if not directory:
-            continue
-        written = TiffImagePlugin.ImageFileDirectory_v2(tiff[:8], group=tag)
-        for name, value in directory.items():
-            written[name] = value
-        body += b"\0" * (len(body) % 2)
-        entries.append(struct.pack(f"{order}HHII", tag, 4, 1, len(body)))
-        body += written.tobytes(len(body))
-    entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry))
-    body += b"\0" * (len(body) % 2)
-    struct.pack_into(f"{order}I", body, 4, len(body))
-    return bytes(body + struct.pack(f"{order}H", len(entries)) + b"".join(entries) + next_page)
 
 
 def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
@@ -226,12 +191,10 @@ def _chunks(png: bytes) -> Iterator[bytes]:
 
 
 def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp: bytes) -> None:
-    """16 bit a channel, which Pillow does not write; of the plain tags of EXIF the texts."""
+    """16 bit a channel, which Pillow does not write."""
     import tifffile
 
-    texts = [(tag, text) for tag, text in _read(about.exif).items() if isinstance(text, str)]
-    tags: list[tuple[Any, ...]] = [(tag, "s", 0, text, True) for tag, text in texts]
-    tags += [(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else []
+    tags = extra_tags(about.exif) + ([(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else [])
     encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
     with tifffile.TiffWriter(encoded) as pages:
         for frame in frames:
@@ -247,4 +210,4 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp:
                 software=False,
                 metadata=None,
             )
-    file.write(_with_directories(encoded.getvalue(), about.exif))
+    file.write(with_directories(encoded.getvalue(), about.exif))

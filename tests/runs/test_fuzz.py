@@ -93,7 +93,8 @@ def samples(tmp_path: Path) -> Path:
             write_frames(folder / f"moving{suffix}", [frame, Frame(pixels[::-1].copy())], about, xmp)
             write_frames(folder / f"clear{suffix}", [Frame(pixels, alpha)], About(), xmp)
     for suffix in (".png", ".tif"):
-        write_frames(folder / f"deep{suffix}", [deep], About(), xmp)
+        write_frames(folder / f"deep{suffix}", [deep], About(exif=exif.tobytes()), xmp)
+    write_frames(folder / "pages.tif", [deep] * 3, About(), xmp)
     for suffix in (".bmp", ".ico", ".jp2", ".pcx", ".ppm", ".tga"):
         Image.fromarray(pixels).save(folder / f"other{suffix}")
     exif[0x0112] = 6
@@ -107,7 +108,7 @@ def samples(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("count", [150, pytest.param(6000, marks=pytest.mark.long)])
 def test_damaged_files_are_read_or_told_in_one_line(samples: Path, count: int) -> None:
-    assert len(find_images(samples)) == 28
+    assert len(find_images(samples)) == 29
     words = [sys.executable, "-W", "ignore", "-c", READ_DAMAGED, str(samples), str(count)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -142,6 +142,7 @@ def test_clips_of_a_folder_in_which_some_are_too_short_are_translated(
         (["--start", "soon"], 2, "argument --start: 'soon' is not a time; write seconds as 90.5, or 1:30.5"),
         (["--start", "3", "--end", "2"], 2, "--end must be after --start: 2 s is not after 3 s"),
         (["--fps", "0"], 2, "argument --fps: '0' is not a rate"),
+        (["--fps", "1e-6"], 2, "argument --fps: '1e-6' is not a rate"),
         (["--crf", "52"], 2, "--crf must be 0 to 51, not 52"),
         (["--smooth", "2"], 2, "--smooth must be 0 to 1, not 2"),
         (["--smooth", "1", "--compare"], 2, "--smooth takes translations alone: leave out --compare"),

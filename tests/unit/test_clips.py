@@ -11,8 +11,10 @@ import pytest
 from cyclestyle.errors import UserError
 from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip
+from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.video import translate_video
 from cyclestyle.translate.video_options import VideoOptions
-from tests.clip_files import difference, drawn, read_clip, sound_of, translated, turn, write_clip
+from tests.clip_files import difference, drawn, read_clip, same, sound_of, translated, turn, write_clip
 
 
 @pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1), (0, 1, 1, 0)])
@@ -89,18 +91,47 @@ def test_a_part_that_shows_nothing_is_told(translator: Any, tmp_path: Path) -> N
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_a_recording_that_counts_from_another_time_begins_at_0(translator: Any, tmp_path: Path) -> None:
-    source = tmp_path / "a.mts"
-    with av.open(str(source), "w", format="mpegts") as out:
-        stream: Any = out.add_stream("libx264", 25)
-        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
-        for number, picture in enumerate(drawn(5)):
+def recorded(path: Path, count: int = 20) -> Path:
+    """A recording of so many pictures at 25 a second, with sound, that counts from an odd time near an hour."""
+    with av.open(str(path), "w", format="mpegts") as out:
+        pictures: Any = out.add_stream("libx264", 25)
+        pictures.width, pictures.height, pictures.pix_fmt = 48, 32, "yuv420p"
+        sound = out.add_stream("mp2", 48000)
+        noise = np.random.default_rng(0).normal(0, 3000, (1, 2 * 1152 * count)).astype(np.int16)
+        for number, samples in enumerate(np.split(noise, 2 * count, 1)):
+            heard = av.AudioFrame.from_ndarray(np.repeat(samples, 2, 1), "s16", "stereo")
+            heard.sample_rate, heard.pts, heard.time_base = 48000, 3600 * 48000 + 1152 * number, Fraction(1, 48000)
+            out.mux(sound.encode(heard))
+        for number, picture in enumerate(drawn(count)):
             frame = av.VideoFrame.from_ndarray(picture)
-            frame.pts, frame.time_base = 3600 * 25 + number, Fraction(1, 25)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode(None))
-    _, times = read_clip(translated(translator, source, target=tmp_path / "out" / "a.mp4"))
-    assert [float(time) for time in times] == pytest.approx([i / 25 for i in range(5)], abs=0.05)
+            frame.pts, frame.time_base = 3600 * 25 + 1 + number, Fraction(1, 25)
+            out.mux(pictures.encode(frame))
+        for stream in (sound, pictures):
+            out.mux(stream.encode(None))
+    return path
+
+
+def test_a_recording_that_counts_from_another_time_begins_at_0_and_keeps_all_its_sound(
+    translator: Any, tmp_path: Path
+) -> None:
+    source = recorded(tmp_path / "a.mts")
+    target = translated(translator, source, target=tmp_path / "out" / "a.mp4")
+    begin = sound_of(source)[0][0]  # which is heard before anything is seen
+    for read in (lambda path: read_clip(path)[1], lambda path: [time for time, _ in sound_of(path)]):
+        expected = [float(time - begin) for time in read(source)]
+        assert [float(time) for time in read(target)] == pytest.approx(expected, abs=1e-4)
+    assert [data for _, data in sound_of(target)] == [data for _, data in sound_of(source)]
+
+
+def test_a_recording_whose_times_begin_again_is_translated_up_to_there(translator: Any, tmp_path: Path) -> None:
+    once = recorded(tmp_path / "once.mts")
+    source, target = tmp_path / "a.mts", tmp_path / "a.mp4"
+    source.write_bytes(once.read_bytes() * 2)
+    told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
+    assert told is not None
+    assert f"{source}: its times begin again at 0.81 s, and what follows is left out (ffmpeg -i a.mts" in told
+    assert len(read_clip(target)[0]) == 20
+    assert len(sound_of(target)) == len(sound_of(once))
 
 
 def test_of_two_moments_in_a_frame_the_first_is_shown(translator: Any, tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Colours and pictures of 16 bit a channel: read, taken to sRGB, and written as such."""
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from PIL import ExifTags, Image, ImageCms
 
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.provenance import read_provenance
-from cyclestyle.translate.reading import About, Frame
+from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.writing import holds_frames, srgb_profile, write_frames
 from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
 
@@ -104,7 +106,7 @@ def test_16_bit_colours_are_taken_to_srgb_too(swapped_profile: bytes, tmp_path: 
     assert len(np.unique(frame.pixels)) > 256
 
 
-def test_16_bit_grey_keeps_its_profile_its_transparency_and_its_later_pages(tmp_path: Path) -> None:
+def test_16_bit_grey_keeps_its_profile_and_its_transparency(tmp_path: Path) -> None:
     grey = smooth(dtype=np.uint16)[..., 0]
     tifffile.imwrite(tmp_path / "linear.tif", grey, iccprofile=profile(CURVES["linear"], b"GRAY"), metadata=None)
     assert read(tmp_path / "linear.tif")[1][0].pixels.mean() > 1.2 * grey.mean()
@@ -112,11 +114,62 @@ def test_16_bit_grey_keeps_its_profile_its_transparency_and_its_later_pages(tmp_
     [frame] = read(tmp_path / "hidden.png")[1]
     assert frame.alpha is not None
     assert np.array_equal(frame.alpha == 0, grey == grey[3, 4])
-    with tifffile.TiffWriter(tmp_path / "pages.tif") as pages:
-        for page in (smooth()[..., 0], grey):
-            pages.write(page, metadata=None)
-    frames = read(tmp_path / "pages.tif")[1]
-    assert np.abs(frames[1].pixels[..., 0] - grey / 257).max() < 1
+
+
+def test_grey_profiles_are_followed_beside_transparency(tmp_path: Path) -> None:
+    linear = profile(CURVES["linear"], b"GRAY")
+    grey, alpha = Image.new("L", (8, 8), 64), Image.new("L", (8, 8), 128)
+    grey.save(tmp_path / "a.png", icc_profile=linear)
+    grey.save(tmp_path / "hidden.png", icc_profile=linear, transparency=9)
+    Image.merge("LA", (grey, alpha)).save(tmp_path / "alpha.png", icc_profile=linear)
+    rows = (b"\0" + struct.pack(">HH", 64 * 257, 30000) * 8) * 8
+    chunks = {b"IHDR": struct.pack(">IIBBBBB", 8, 8, 16, 4, 0, 0, 0), b"iCCP": b"x\0\0" + zlib.compress(linear)}
+    chunks |= {b"IDAT": zlib.compress(rows), b"IEND": b""}
+    parts = [struct.pack(">I", len(d)) + n + d + struct.pack(">I", zlib.crc32(n + d)) for n, d in chunks.items()]
+    (tmp_path / "deep.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    [deep] = read(tmp_path / "deep.png")[1]
+    assert deep.alpha is not None
+    assert (deep.pixels.dtype, deep.pixels[0, 0, 0] // 257, deep.alpha[0, 0]) == (np.uint16, 137, 30000)
+    shown = {name: read(tmp_path / name)[1][0].pixels[0, 0].tolist() for name in ("a.png", "hidden.png", "alpha.png")}
+    assert all(colour == [137, 137, 137] for colour in shown.values())
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_pages_of_8_and_of_16_bit_all_come_out_with_16(order: int, tmp_path: Path) -> None:
+    wanted = [smooth().astype(np.uint16) * 257, smooth(dtype=np.uint16, seed=1)][::order]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as pages:
+        for page in [smooth(), smooth(dtype=np.uint16, seed=1)][::order]:
+            pages.write(page, photometric="rgb", metadata=None)
+    source, frames = read(tmp_path / "a.tif")
+    write_frames(tmp_path / "b.tif", frames, source.about)
+    for found in (frames, read(tmp_path / "b.tif")[1]):
+        assert all(np.array_equal(frame.pixels, page) for frame, page in zip(found, wanted, strict=True))
+
+
+def test_a_file_of_many_deep_pages_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as pages:
+        for seed in range(9):
+            pages.write(smooth(dtype=np.uint16, seed=seed), photometric="rgb", metadata=None)
+    reads, from_file = [], np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *args: reads.append(args) or from_file(*args))
+    assert len(read(tmp_path / "a.tif")[1]) == 9
+    assert len(reads) == 1
+
+
+def test_cmyk_of_16_bit_is_converted_and_grey_of_32_is_scaled(tmp_path: Path) -> None:
+    ink = np.zeros((8, 8, 4), np.uint16)
+    ink[..., 1:3] = 65535
+    tifffile.imwrite(tmp_path / "a.tif", ink, photometric="separated", metadata=None)
+    assert read(tmp_path / "a.tif")[1][0].pixels[0, 0].tolist() == [255, 0, 0]
+    for dtype, white in ((np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.uint32, 65535)):
+        tifffile.imwrite(tmp_path / "b.tif", np.array([[0, white // 2, white]], dtype), metadata=None)
+        assert read(tmp_path / "b.tif")[1][0].pixels[0, :, 0].tolist() == pytest.approx([0, 127.5, 255], abs=1)
+
+
+def test_a_tiff_of_a_kind_that_is_not_read_is_told_from_a_damaged_picture(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((8, 8, 3), np.float32), photometric="rgb", metadata=None)
+    with pytest.raises(ImageError, match=r"a TIFF of a rare kind, or a damaged one; save it as RGB"):
+        Source(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize("kind", ["assocalpha", "unassalpha", "unspecified"])

@@ -1,5 +1,6 @@
 """Clips: what is kept of them, what is refused, and that an interrupted translation goes on."""
 
+import argparse
 import errno
 import sys
 import tracemalloc
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image, ImageFilter
 
 from cyclestyle.errors import UserError
@@ -21,7 +23,7 @@ from cyclestyle.translate.flicker import Smoother
 from cyclestyle.translate.pipeline import Settings, translate_files
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.video import check_videos, translate_video
-from cyclestyle.translate.video_options import CODECS, VideoOptions
+from cyclestyle.translate.video_options import CODECS, VideoOptions, add_video_options
 from tests.clip_files import BASE, ORIGIN, difference, drawn, read_clip, same, sound_of, translated, write_clip
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".webm"]
@@ -95,6 +97,46 @@ def test_chapters_and_subtitles_are_passed_through(
     assert told in capsys.readouterr().out
 
 
+def test_which_sound_is_the_default_and_fonts_are_passed_through(translator: Any, tmp_path: Path) -> None:
+    plain, source = write_clip(tmp_path / "plain.mkv", drawn(9), sound=True), tmp_path / "a.mkv"
+    with av.open(str(plain)) as clip, av.open(str(source), "w") as out:
+        pictures, first, second = (out.add_stream_from_template(clip.streams[i]) for i in (0, 1, 1))
+        first.disposition, second.disposition = Disposition.comment, Disposition.default
+        out.add_attachment("font.ttf", "font/ttf", b"letters")
+        for packet in clip.demux():
+            if packet.size and packet.stream.index == 0:
+                packet.stream = pictures
+                out.mux(packet)
+            elif packet.size:
+                copy = av.Packet(bytes(packet))
+                copy.pts, copy.dts, copy.time_base = packet.pts, packet.dts, packet.time_base
+                for sound, heard in ((first, packet), (second, copy)):
+                    heard.stream = sound
+                    out.mux(heard)
+    for suffix in (".mkv", ".mp4"):
+        with av.open(str(translated(translator, source, target=tmp_path / f"b{suffix}"))) as made:
+            assert [stream.disposition for stream in made.streams.audio] == [Disposition.comment, Disposition.default]
+            fonts = [(font.name, bytes(font.data)) for font in made.streams.attachments]
+            assert fonts == ([("font.ttf", b"letters")] if suffix == ".mkv" else [])
+
+
+def test_what_a_translation_has_less_of_is_told(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(3), pix_fmt="yuv420p10le")
+    translated(translator, source)
+    assert f"{source}: has 10 bits a channel, its translation 8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("23.976023976", Fraction(24000, 1001)), ("29.97", Fraction(2997, 100)), ("12", Fraction(12))]
+)
+def test_rates_are_those_that_containers_have_room_for(text: str, rate: Fraction) -> None:
+    parser = argparse.ArgumentParser()
+    add_video_options(parser)
+    assert parser.parse_args(["--fps", text]).fps == rate
+
+
 def interrupting(after: int) -> Any:
     count = 0
 
@@ -146,6 +188,9 @@ def test_smoothing_takes_away_flicker_and_keeps_detail_and_drags_nothing_over_a_
     assert np.array_equal(smoothed[0], made[0])
     assert difference(smoothed[-1], made[-1]) < difference(made[-2], made[-1]) / 8
     assert np.array_equal(smoothed[1], Smoother(0.8, (source[0], made[0]))(source[1], made[1])), "goes on where it was"
+    tiny = [picture[:40, :8].copy() for picture in made]
+    smoother = Smoother(0.8)
+    assert all(np.array_equal(smoother(picture, picture), picture) for picture in tiny), "too small for a flow"
 
 
 def test_other_options_and_other_models_begin_anew(translator: Any, tmp_path: Path) -> None:
