@@ -48,14 +48,20 @@ def _first_readable(config: DataConfig, split: str, domain: str, count: int, pro
 
 
 def middle_squares(
-    paths: Sequence[Path], config: DataConfig, title: str, count: int | None = None, seed: int = 0
+    paths: Sequence[Path],
+    config: DataConfig,
+    title: str,
+    count: int | None = None,
+    seed: int = 0,
+    domain: str | None = None,
 ) -> tuple[np.ndarray, list[Path], list[str]]:
-    """Pictures at the scale of training, cut to the square in their middle; not prepared.
+    """Pictures at the scale of training, cut to the square in their middle.
 
     Args:
         config: gives `load_size`, `resize` and `crop_size`, the side S.
         title: of the progress bar.
         count: how many, drawn by `seed` (None: all); others take the place of those that cannot be used.
+        domain: A or B, to prepare them as training does; None: as they are.
 
     Returns:
         uint8 (N, S, S, 3), their paths, and a line for each picture that could not be used.
@@ -67,9 +73,10 @@ def middle_squares(
 
     def read(path: Path) -> np.ndarray | str:
         try:
-            picture = resize_image(read_image(path), config.load_size, config.resize)
+            picture = read_image(path)
         except ImageError as error:
             return str(error)
+        picture = fitted(picture, config, domain) if domain else resize_image(picture, config.load_size, config.resize)
         if min(picture.shape[:2]) < config.crop_size:
             return f"{path}: {picture.shape[1]}x{picture.shape[0]} pixels, smaller than {config.crop_size}"
         return _middle(picture, config.crop_size)

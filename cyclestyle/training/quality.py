@@ -16,7 +16,7 @@ from cyclestyle.config import Config
 from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.layout import DataError
 from cyclestyle.data.unpaired import list_pictures
-from cyclestyle.images import prepare_image, to_pixels, to_tensor
+from cyclestyle.images import to_pixels, to_tensor
 from cyclestyle.metrics import compare
 from cyclestyle.metrics.compare import Described, Extractors
 from cyclestyle.metrics.distances import interval, resamplings
@@ -33,7 +33,8 @@ Translate = Callable[[str, np.ndarray], np.ndarray]
 
 
 class Quality:
-    """Measures on up to `report.evaluate_count` pictures a domain of the val, or else the test folders.
+    """Measures on up to `report.evaluate_count` pictures a domain of the val, or else the test folders, as training
+    sees them: prepared.
 
     Attributes:
         split: which folders, or None if there are too few pictures to measure anything.
@@ -67,7 +68,8 @@ class Quality:
             paths = list_pictures(data, folder)
         except DataError:
             paths = []
-        pictures, _, problems = middle_squares(paths, data, f"reading {folder}", count, self._config.seed)
+        title, seed, domain = f"reading {folder}", self._config.seed, folder[-1]
+        pictures, _, problems = middle_squares(paths, data, title, count, seed, domain)
         self.problems += [f"left out of measurements: {problem}" for problem in problems]
         return pictures
 
@@ -185,6 +187,5 @@ def _translations(
     eager = torch.compiler.set_stance("force_eager") if config.train.compile else contextlib.nullcontext()
     with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for start in range(0, len(pictures), BATCH):
-            part = [prepare_image(p, config.data, direction[0].upper()) for p in pictures[start : start + BATCH]]
-            made.append(to_pixels(net(to_tensor(np.stack(part)).to(device))))
+            made.append(to_pixels(net(to_tensor(pictures[start : start + BATCH]).to(device))))
     return np.concatenate(made)

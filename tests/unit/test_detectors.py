@@ -113,3 +113,20 @@ def test_without_enough_held_out_pictures_nothing_is_measured_and_that_is_said(
     assert "nothing will be measured" in quality.problems[0]
     off = Quality(check_config(merged(tiny, {"report": {"evaluate_every_steps": 0}})), torch.device("cpu"))
     assert (off.split, off.problems) == (None, [])
+
+
+def test_where_training_prepares_a_domain_translations_are_measured_against_prepared_pictures(
+    quality: Quality, truth: dict[str, np.ndarray]
+) -> None:
+    values = quality._config.model_dump()
+    stretched = Quality(
+        check_config(merged(values, {"data": {"prepare": {"A": {"autocontrast": 20}}}})), quality._device
+    )
+    white = stretched._real["A"]
+    assert all((picture.min(), picture.max()) == (0, 255) for picture in white)
+    assert np.array_equal(stretched._real["B"], truth["ab"])
+    scores = [
+        float(stretched.measure(lambda d, _, a=made: truth["ab"] if d == "ab" else a)["score"][0])  # type: ignore[misc]
+        for made in (white, truth["ba"])
+    ]
+    assert scores[0] < scores[1] - 0.1
