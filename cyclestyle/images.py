@@ -25,7 +25,7 @@ _TURNS = [  # what undoes the orientations 2 to 8 of EXIF
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
 ]
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
-WHITE_IS_ZERO, SIGNED = 0, 2  # values of the second and the third
+WHITE_IS_ZERO, UNSIGNED = 0, 1  # values of the second and the third
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
@@ -251,13 +251,11 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def scaled_grey(image: Image.Image) -> np.ndarray:
     """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
     tags: Any = getattr(image, "tag_v2", {})
-    bits = min(tags.get(BITS_PER_SAMPLE, (16,)))
+    bits, unsigned = min(tags.get(BITS_PER_SAMPLE, (16,))), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
     grey, full = np.asarray(image), 65535.0
-    if image.mode == "I" and bits == 32:
-        signed = tags.get(SAMPLE_FORMAT, (1,))[0] == SIGNED
-        grey = grey if signed else grey.view(np.uint32)
-        if grey.max(initial=0) > full:  # some programs write 16 bit into 32
-            full = 2.0 ** (31 if signed else 32) - 1
+    if image.mode == "I":
+        grey = grey.view(np.uint32) if unsigned and bits == 32 else grey
+        full = 2.0 ** max(16, int(grey.max(initial=0)).bit_length()) - 1  # many programs write fewer than 32
     grey = grey.astype(np.float64)
     if image.mode.startswith("I;16"):
         full = 2.0 ** min(16, bits) - 1  # scanners write 12

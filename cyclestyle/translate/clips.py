@@ -1,5 +1,6 @@
 """Video files as they are: pictures upright in sRGB, each with its times."""
 
+import shlex
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, suppress
@@ -190,12 +191,11 @@ class Clip:
         """Frames from what is shown at a time on, each with its time (not before that) and that of the next one."""
         last = None
         for frame, time in _deinterlaced(self._timed(start)):
-            if last is not None and time < last[1] - GAP:
+            if last is not None and time < last[1] - GAP and self.damage is None:
                 self.damage = (
-                    f"its times begin again at {float(last[1] - self._origin):.2f} s, and what follows is left out "
-                    f"(ffmpeg -i {self.path.name} -c copy whole.mkv mends it)"
+                    f"its times go back at {float(last[1] - self._origin):.2f} s, and what is shown twice is left out "
+                    f"(ffmpeg -i {shlex.quote(str(self.path))} -c copy whole.mkv may mend it)"
                 )
-                break
             if last is not None and time > last[1]:  # a broken file may repeat a time
                 if time > start:
                     yield last[0], max(last[1], start), time

@@ -17,7 +17,8 @@ DESCRIPTIVE = {
     int(ExifTags.Base[name])
     for name in (
         *("ImageDescription", "Make", "Model", "Software", "DateTime", "Artist", "HostComputer", "Copyright"),
-        *("Rating", "RatingPercent", "XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
+        *("DocumentName", "PageName", "ProcessingSoftware", "Rating", "RatingPercent"),
+        *("XPTitle", "XPComment", "XPAuthor", "XPKeywords", "XPSubject"),
     )
 }
 SIZES = ((ExifTags.Base.ImageWidth, ExifTags.Base.ImageLength), (ExifTags.Base.ExifImageWidth, 40963))
@@ -53,7 +54,7 @@ def _kept(image: Image.Image) -> bytes:
         camera[COLOUR_SPACE] = SRGB
     if INTEROP in camera:
         camera[INTEROP] = interop | ({INDEX: STANDARD} if interop.get(INDEX) == ADOBE_RGB else {})
-    if orientation_of(image) > 4:
+    if orientation_of(image) > 4 or (image.info.get("original_orientation") or 1) > 4:  # the second of HEIC
         for entries, (width, height) in zip((kept, camera), SIZES, strict=True):
             if width in entries and height in entries:
                 entries[width], entries[height] = entries[height], entries[width]
@@ -93,8 +94,8 @@ def extra_tags(exif: bytes) -> list[tuple[Any, ...]]:
     """The plain tags, as tifffile takes them."""
     tags: list[tuple[Any, ...]] = []
     for tag, value in _descriptive(exif):
-        if isinstance(value, int):
-            tags.append((tag, "H", 1, value, True))
+        if isinstance(value, int) and 0 <= value < 1 << 32:
+            tags.append((tag, "H" if value < 1 << 16 else "I", 1, value, True))
         elif isinstance(value, (str, bytes)):
             data = value.encode() if isinstance(value, str) else value
             tags.append((tag, "s" if isinstance(value, str) else "B", len(data), data, True))

@@ -263,6 +263,7 @@ def _passed_through(clip: Clip, source: "InputContainer", carried: dict[int, "St
     if not carried:
         return
     reached: dict[int, int] = {}
+    behind: set[int] = set()
     with suppress(av.FFmpegError):
         for packet in source.demux([source.streams[index] for index in carried]):
             if packet.pts is None or not packet.size:
@@ -273,8 +274,11 @@ def _passed_through(clip: Clip, source: "InputContainer", carried: dict[int, "St
             shift = round(clip.shift / packet.time_base)
             packet.pts -= shift
             packet.dts = packet.pts if packet.dts is None else packet.dts - shift
-            if packet.dts < reached.get(packet.stream_index, packet.dts):  # of a broken file; no container takes it
+            number, last = packet.stream_index, reached.get(packet.stream_index, packet.dts)
+            if packet.dts < last or (number in behind and packet.dts == last):  # times go back; no container takes that
+                behind.add(number)
                 continue
-            reached[packet.stream_index] = packet.dts + (source.streams[packet.stream_index].type == "audio")
-            packet.stream = carried[packet.stream_index]
+            behind.discard(number)
+            reached[number] = packet.dts
+            packet.stream = carried[number]
             yield packet

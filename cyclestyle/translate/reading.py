@@ -18,6 +18,8 @@ from cyclestyle.images import (
     BITS_PER_SAMPLE,
     MOST_PIXELS,
     PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    UNSIGNED,
     WHITE_IS_ZERO,
     ImageError,
     check_pixels,
@@ -186,7 +188,7 @@ class Source:
             if PREMULTIPLIED in extra:
                 whole = colours * (65535 / np.maximum(alpha, 1, dtype=np.float32))[..., None]
                 colours = whole.round().clip(0, 65535).astype(np.uint16)
-        if profile and profile[16:20] == b"GRAY":  # which OpenCV makes three of beside transparency
+        if profile and profile[16:20] == b"GRAY" and (colours == colours[..., :1]).all():  # OpenCV made three of one
             colours = np.ascontiguousarray(colours[..., 0])
         return Frame(_deep_to_srgb(colours, profile), alpha)
 
@@ -271,7 +273,8 @@ def _is_deep(image: Image.Image) -> bool:
         moves = getattr(image, "n_frames", 1) > 1  # of which OpenCV reads one picture
         return not moves and any(str(tile[3]).endswith(";16B") for tile in tiles)
     tags: Any = getattr(image, "tag_v2", {})
-    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and tags.get(PHOTOMETRIC) != CMYK
+    whole = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
+    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and whole
 
 
 def _to_16_bit(values: np.ndarray) -> np.ndarray:

@@ -62,7 +62,7 @@ def find_jobs(
     found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
         for source, name in _expand(text, out):
-            found.setdefault(os.path.abspath(source), (source, name))
+            found.setdefault(os.path.join(os.path.realpath(source.parent), source.name), (source, name))
     suffix = out.suffix.lower()
     is_file = len(inputs) == 1 and Path(inputs[0]).is_file() and not out.is_dir()
     if is_file and suffix in (readable_suffixes() | READ_ONLY) - suffixes():
@@ -75,7 +75,8 @@ def find_jobs(
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.values()]
     if back:
         jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
-    jobs = _without_translations(jobs, existing == "skip" and bool(ending))
+    named = [Path(os.path.expanduser(text)) for text in inputs] if existing == "overwrite" else []
+    jobs = _without_translations(jobs, existing == "skip" and bool(ending), named)
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -121,7 +122,7 @@ def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
         raise UserError(f"{path}: no such file or folder")
     start = Path(*_before_wildcard(path))
     matches = [Path(m) for m in sorted(glob.glob(str(path), recursive=True)) if not os.path.isdir(m)]
-    if not (matches := _outside(out, start, matches)):
+    if not matches:
         raise UserError(f"{text}: no file matches")
     return [(m, m.relative_to(start)) for m in matches]
 
@@ -151,9 +152,14 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _without_translations(jobs: list[Job], by_name: bool) -> list[Job]:
-    """Those whose source is not what became of the source of another, as its name or else its provenance says."""
+def _without_translations(jobs: list[Job], by_name: bool, named: list[Path]) -> list[Job]:
+    """Those whose source is not what became of the source of another, as its name or else its provenance says.
+
+    Args:
+        named: files that are never taken for translations, as they were asked for by name.
+    """
     sources = {_identity(job.source) for job in jobs if job.source.exists()}
+    sources -= {_identity(path) for path in named if path.is_file()}
     made = {
         _identity(path)
         for job in jobs

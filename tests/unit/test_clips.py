@@ -123,15 +123,18 @@ def test_a_recording_that_counts_from_another_time_begins_at_0_and_keeps_all_its
     assert [data for _, data in sound_of(target)] == [data for _, data in sound_of(source)]
 
 
-def test_a_recording_whose_times_begin_again_is_translated_up_to_there(translator: Any, tmp_path: Path) -> None:
-    once = recorded(tmp_path / "once.mts")
-    source, target = tmp_path / "a.mts", tmp_path / "a.mp4"
-    source.write_bytes(once.read_bytes() * 2)
+@pytest.mark.parametrize("second", [20, 45])
+def test_of_a_recording_whose_times_go_back_nothing_is_shown_twice_and_that_is_told(
+    second: int, translator: Any, tmp_path: Path
+) -> None:
+    once, longer = recorded(tmp_path / "once.mts"), recorded(tmp_path / "longer.mts", second)
+    source, target = tmp_path / "a b.mts", tmp_path / "a.mp4"
+    source.write_bytes(once.read_bytes() + longer.read_bytes())
     told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
     assert told is not None
-    assert f"{source}: its times begin again at 0.81 s, and what follows is left out (ffmpeg -i a.mts" in told
-    assert len(read_clip(target)[0]) == 20
-    assert len(sound_of(target)) == len(sound_of(once))
+    assert f"{source}: its times go back at 0.81 s, and what is shown twice is left out (ffmpeg -i '{source}'" in told
+    assert len(read_clip(target)[0]) == second
+    assert abs(len(sound_of(target)) - len(sound_of(longer))) <= 1
 
 
 def test_of_two_moments_in_a_frame_the_first_is_shown(translator: Any, tmp_path: Path) -> None:

@@ -130,6 +130,9 @@ def test_grey_profiles_are_followed_beside_transparency(tmp_path: Path) -> None:
     [deep] = read(tmp_path / "deep.png")[1]
     assert deep.alpha is not None
     assert (deep.pixels.dtype, deep.pixels[0, 0, 0] // 257, deep.alpha[0, 0]) == (np.uint16, 137, 30000)
+    colours = smooth(dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "rgb.tif", colours, photometric="rgb", iccprofile=linear, metadata=None)
+    assert np.array_equal(read(tmp_path / "rgb.tif")[1][0].pixels, colours), "a profile of another kind of colours"
     shown = {name: read(tmp_path / name)[1][0].pixels[0, 0].tolist() for name in ("a.png", "hidden.png", "alpha.png")}
     assert all(colour == [137, 137, 137] for colour in shown.values())
 
@@ -161,7 +164,7 @@ def test_cmyk_of_16_bit_is_converted_and_grey_of_32_is_scaled(tmp_path: Path) ->
     ink[..., 1:3] = 65535
     tifffile.imwrite(tmp_path / "a.tif", ink, photometric="separated", metadata=None)
     assert read(tmp_path / "a.tif")[1][0].pixels[0, 0].tolist() == [255, 0, 0]
-    for dtype, white in ((np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.uint32, 65535)):
+    for dtype, white in ((np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.uint32, 65535), (np.uint32, 2**20 - 1)):
         tifffile.imwrite(tmp_path / "b.tif", np.array([[0, white // 2, white]], dtype), metadata=None)
         assert read(tmp_path / "b.tif")[1][0].pixels[0, :, 0].tolist() == pytest.approx([0, 127.5, 255], abs=1)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image, ImageOps
 
-from cyclestyle.images import read_image
+from cyclestyle.images import read_image, register_heic
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.reading import About, Frame
 from cyclestyle.translate.writing import write_frames
@@ -114,12 +114,13 @@ def test_text_keeps_its_bytes(suffix: str, dtype: type, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
-def test_what_tells_the_layout_of_a_jpeg_does_not_lay_out_a_tiff(dtype: type, tmp_path: Path) -> None:
+@pytest.mark.parametrize("rating", [75, 100_000, -1])
+def test_what_tells_the_layout_of_a_jpeg_does_not_lay_out_a_tiff(dtype: type, rating: int, tmp_path: Path) -> None:
     exif = Image.Exif()
     layout = {256: 30, 257: 200, 258: (8, 8, 8), 259: 6, 262: 6, 277: 1, 284: 2, 317: 2, 338: 2, 339: 3, 530: (2, 1)}
     for tag, value in layout.items():
         exif[tag] = value
-    exif[ExifTags.Base.Make], exif[ExifTags.Base.Rating] = "Camera", 4
+    exif[ExifTags.Base.Make], exif[ExifTags.Base.Rating], exif[ExifTags.Base.RatingPercent] = "Camera", 4, rating
     exif[ExifTags.Base.XPTitle] = "Lake".encode("utf-16-le")
     Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif)
     source, _ = read(tmp_path / "a.jpg")
@@ -129,7 +130,42 @@ def test_what_tells_the_layout_of_a_jpeg_does_not_lay_out_a_tiff(dtype: type, tm
     with Image.open(tmp_path / "b.tif") as image:
         found = image.getexif()
         assert (found[ExifTags.Base.Make], found[ExifTags.Base.Rating]) == ("Camera", 4)
+        assert found.get(ExifTags.Base.RatingPercent, rating) == rating
+        assert ExifTags.Base.RatingPercent in found or rating < 0
         assert bytes(found[ExifTags.Base.XPTitle]) == "Lake".encode("utf-16-le")
+
+
+@pytest.mark.parametrize("endian", ["<", ">"])
+def test_bytes_keep_their_order_as_notes_of_the_maker_have_it_too(endian: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif.endian = endian
+    exif.get_ifd(CAMERA)[ExifTags.Base.MakerNote] = b"notes"
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=exif)
+    kept = read(tmp_path / "a.jpg")[0].about.exif
+    assert kept[6:8] == (b"II" if endian == "<" else b"MM")
+    assert b"notes" in kept
+
+
+def test_a_thumbnail_is_not_kept_as_it_shows_the_source(tmp_path: Path) -> None:
+    entry = struct.pack("<HHHII", 1, ExifTags.Base.Make, 2, 4, int.from_bytes(b"Cam\0", "little"))
+    thumbnail = struct.pack("<HHHIIHHIII", 2, 513, 4, 1, 100, 514, 4, 1, 9, 0)
+    block = (b"II*\0" + struct.pack("<I", 8) + entry + struct.pack("<I", 26) + thumbnail).ljust(100) + b"THUMBNAIL"
+    Image.fromarray(smooth()).save(tmp_path / "a.jpg", exif=b"Exif\0\0" + block)
+    kept = read(tmp_path / "a.jpg")[0].about.exif
+    assert b"Cam" in kept
+    assert b"THUMBNAIL" not in kept
+
+
+def test_sizes_of_a_heic_that_was_turned_are_those_that_are_shown(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[256], exif[257], exif[ExifTags.Base.Orientation] = 36, 24, 6
+    register_heic()
+    Image.fromarray(smooth()).save(tmp_path / "a.heic", exif=exif.tobytes())
+    source, [frame] = read(tmp_path / "a.heic")
+    kept = Image.Exif()
+    kept.load(source.about.exif)
+    assert frame.pixels.shape == (36, 24, 3)
+    assert (kept[256], kept[257]) == (24, 36)
 
 
 @pytest.mark.parametrize("orientation", [1, 6])

@@ -120,6 +120,26 @@ def test_which_sound_is_the_default_and_fonts_are_passed_through(translator: Any
             assert fonts == ([("font.ttf", b"letters")] if suffix == ".mkv" else [])
 
 
+def test_packets_of_sound_that_share_a_time_all_stay(translator: Any, tmp_path: Path) -> None:
+    plain, source = write_clip(tmp_path / "plain.mkv", drawn(9)), tmp_path / "a.mkv"
+    with av.open(str(plain)) as clip, av.open(str(source), "w") as out:
+        pictures = out.add_stream_from_template(clip.streams.video[0])
+        sound: Any = out.add_stream("pcm_s16le", 48000)
+        sound.layout = "mono"
+        out.start_encoding()
+        for number in range(400):  # of 40 samples, where Matroska counts milliseconds
+            packet = av.Packet(number.to_bytes(2, "little") * 40)
+            packet.pts = packet.dts = 40 * number
+            packet.time_base, packet.stream = Fraction(1, 48000), sound
+            out.mux_one(packet)
+        for packet in clip.demux(video=0):
+            if packet.size:
+                packet.stream = pictures
+                out.mux(packet)
+    assert len({time for time, _ in sound_of(source)}) < 400
+    assert sound_of(translated(translator, source)) == sound_of(source)
+
+
 def test_what_a_translation_has_less_of_is_told(
     translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
