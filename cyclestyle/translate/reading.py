@@ -273,8 +273,8 @@ def _is_deep(image: Image.Image) -> bool:
         moves = getattr(image, "n_frames", 1) > 1  # of which OpenCV reads one picture
         return not moves and any(str(tile[3]).endswith(";16B") for tile in tiles)
     tags: Any = getattr(image, "tag_v2", {})
-    whole = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
-    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and whole
+    plain = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
+    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and plain
 
 
 def _to_16_bit(values: np.ndarray) -> np.ndarray:
