@@ -110,7 +110,10 @@ def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     path = Path(os.path.expanduser(text))
     if path.is_dir():
         unlisted: list[Path] = []
-        files = _outside(out, path, find_images(path, VIDEO_SUFFIXES | READ_ONLY, unlisted) + unlisted)
+        files = find_images(path, VIDEO_SUFFIXES | READ_ONLY, unlisted) + unlisted
+        real = Path(os.path.realpath(out))  # which takes links that lead in circles, too
+        if Path(os.path.realpath(path)) in real.parents:  # earlier translations lie inside the input folder
+            files = [file for file in files if real not in Path(os.path.realpath(file)).parents]
         if path in files:
             raise UserError(f"{path}: this folder may not be read; change its permissions")
         if not files and path.suffix.lower() not in readable_suffixes():
@@ -125,14 +128,6 @@ def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
     if not matches:
         raise UserError(f"{text}: no file matches")
     return [(m, m.relative_to(start)) for m in matches]
-
-
-def _outside(out: Path, folder: Path, files: list[Path]) -> list[Path]:
-    """Those that are no earlier translations, where the folder of these lies inside that of the inputs."""
-    real = Path(os.path.realpath(out))  # which takes links that lead in circles, too
-    if Path(os.path.realpath(folder)) not in real.parents:
-        return files
-    return [file for file in files if real not in Path(os.path.realpath(file)).parents]
 
 
 def _before_wildcard(path: Path) -> list[str]:
