@@ -42,7 +42,7 @@ def write_clip(
     sound: bool = False,
     **context: Any,
 ) -> Path:
-    """A clip of uint8 (N, H, W, 3), nearly without loss, in bt709; times in ticks of BASE.
+    """A clip of uint8 or uint16 (N, H, W, 3), nearly without loss, in bt709; times in ticks of BASE.
 
     Args:
         context: attributes of the encoder, such as pix_fmt.
@@ -71,7 +71,7 @@ def write_clip(
                 out.mux(audio.encode(resampled))
             out.mux(audio.encode(None))
         for picture, time in zip(pictures, times or even_times(len(pictures), path.suffix), strict=True):
-            shown = av.VideoFrame.from_ndarray(picture)
+            shown = av.VideoFrame.from_ndarray(picture, "rgb48le" if picture.dtype == np.uint16 else "rgb24")
             matrix = {1: 1, 9: 9}.get(given["colorspace"], 5)
             shown = shown.reformat(
                 format=given["pix_fmt"], dst_colorspace=matrix, dst_color_range=given["color_range"],
@@ -104,12 +104,12 @@ def translated(
     return target
 
 
-def read_clip(path: Path) -> tuple[np.ndarray, list[Fraction]]:
-    """uint8 (N, H, W, 3), not turned, and times in seconds."""
+def read_clip(path: Path, kind: str = "rgb24") -> tuple[np.ndarray, list[Fraction]]:
+    """uint8 (N, H, W, 3), or another kind that FFmpeg knows, not turned, and times in seconds."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     assert all(frame.time_base is not None for frame in frames)
-    pictures = [frame.reformat(format="rgb24", interpolation="BICUBIC").to_ndarray() for frame in frames]
+    pictures = [frame.reformat(format=kind, interpolation="BICUBIC").to_ndarray() for frame in frames]
     return np.stack(pictures), [frame.pts * frame.time_base for frame in frames]  # type: ignore[operator]
 
 

@@ -34,7 +34,7 @@ class Shot:
     """One picture of a clip.
 
     Attributes:
-        pixels: uint8 (H, W, 3), sRGB.
+        pixels: uint8 (H, W, 3), sRGB; uint16 of clips with more than 8 bits a channel.
         times: when it is shown, in ticks of the result; several where the rate is raised.
         end: the tick at which the next one follows.
     """
@@ -68,7 +68,7 @@ class Clip:
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
         has_alpha: whether it says where it is transparent, which is not read.
-        bits: of a channel, of which 8 are read.
+        bits: of a channel.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -147,6 +147,7 @@ class Clip:
         from av.video.reformatter import VideoReformatter
 
         size, reformatter = (self._first[0].width, self._first[0].height), VideoReformatter()
+        kind = "rgb48le" if self.bits > 8 else "rgb24"
         start = self._first[1] if after is None else self.shift + after * self.tick
         self.damage = None
         with closing(self._frames(start)) as frames:
@@ -161,7 +162,7 @@ class Clip:
                 times = tuple(range(first, end)) if self._options.fps else (first,)
                 if times and (after is None or first > after):
                     try:
-                        yield Shot(_upright(frame, size, reformatter), times, end)
+                        yield Shot(_upright(frame, size, kind, reformatter), times, end)
                     except need_av().FFmpegError as error:
                         raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
 
@@ -310,8 +311,8 @@ def _is_turned(matrix: np.ndarray) -> bool:
     return bool(abs(int(matrix[0, 0])) < abs(int(matrix[0, 1])))
 
 
-def _upright(frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter") -> np.ndarray:
-    """uint8 (H, W, 3) in sRGB, turned as the file says; `size` is that of the first frame before it is turned.
+def _upright(frame: "VideoFrame", size: tuple[int, int], kind: str, reformatter: "VideoReformatter") -> np.ndarray:
+    """(H, W, 3) of a kind that FFmpeg knows, in sRGB, turned as the file says; `size` is that of the first frame.
 
     The reformatter keeps what it has computed, which takes seconds for a high dynamic range.
     """
@@ -324,7 +325,7 @@ def _upright(frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoRefo
     if frame.color_trc in HDR or frame.color_primaries == WIDE_GAMUT:
         wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
     careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-    rgb = reformatter.reformat(frame, *size, "rgb24", interpolation=careful, **wanted)
+    rgb = reformatter.reformat(frame, *size, kind, interpolation=careful, **wanted)
     pixels = rgb.to_ndarray()
     matrix = _matrix(frame)
     if matrix is None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from cyclestyle.images import to_8_bit
+
 LEAST_SIDE = 12  # pixels; smaller pictures have no flow
 AGREES = 0.01, 0.5  # how far forth and back may differ, squared: of the squared length of the way, and pixels
 CHANGED = 12  # grey levels; where the source changes by so much, a third of the smoothing is left
@@ -18,7 +20,7 @@ class Smoother:
 
     Args:
         strength: 0 to 1, how far a picture goes towards the one before.
-        before: the last source and the last result, uint8 (H, W, 3) each, of a clip that goes on.
+        before: the last source and the last result, (H, W, 3) each, of a clip that goes on.
     """
 
     def __init__(self, strength: float, before: tuple[np.ndarray, np.ndarray] | None = None) -> None:
@@ -28,7 +30,7 @@ class Smoother:
         self._flow: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
 
     def __call__(self, source: np.ndarray, made: np.ndarray) -> np.ndarray:
-        """The next source and its translation, uint8 (H, W, 3) each, to the smoothed translation."""
+        """The next source and its translation, uint8 or uint16 (H, W, 3) each, to the smoothed translation."""
         small = min(made.shape[:2]) < LEAST_SIDE
         if self._before is not None and self._before[1].shape == made.shape == source.shape and not small:
             made = self._smoothed(source, made, *self._before)
@@ -40,13 +42,14 @@ class Smoother:
     ) -> np.ndarray:
         import cv2
 
-        grey, grey_before = (cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in (source, source_before))
+        full = np.iinfo(made.dtype).max
+        grey, grey_before = (cv2.cvtColor(to_8_bit(p), cv2.COLOR_RGB2GRAY) for p in (source, source_before))
         back = np.asarray(self._flow.calc(grey, grey_before, None))
         forth = np.asarray(self._flow.calc(grey_before, grey, None))
-        change = np.abs(source - moved(source_before, back)).mean(-1)
+        change = np.abs(source - moved(source_before, back)).mean(-1) * (255 / full)
         weight = self._strength * np.exp(-((change / CHANGED) ** 2)) * agreeing(back, forth)
         drawn = made + weight[..., None] * (moved(made_before, back) - made)
-        return drawn.round().clip(0, 255).astype(np.uint8)
+        return drawn.round().clip(0, full).astype(made.dtype)
 
 
 def agreeing(back: np.ndarray, forth: np.ndarray) -> np.ndarray:

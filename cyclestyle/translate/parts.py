@@ -53,7 +53,7 @@ def find_parts(folder: Path) -> list[Part]:
 
 
 def last_pictures(folder: Path, parts: list[Part]) -> tuple[np.ndarray, np.ndarray] | None:
-    """Source and translation that the last part ends with, uint8 (H, W, 3) each; None if there is no part."""
+    """Source and translation that the last part ends with, (H, W, 3) each; None if there is no part."""
     if not parts:
         return None
     with np.load(folder / f"last_{parts[-1].last}.npz") as last:
@@ -72,14 +72,15 @@ class PartWriter:
     Args:
         folder: for the parts.
         clip: gives times and the shape of a pixel.
+        bits: 8 or 10, of a channel.
     """
 
-    def __init__(self, folder: Path, clip: Clip, codec: Codec, crf: int) -> None:
-        self._folder, self._clip, self._codec, self._crf = folder, clip, codec, crf
+    def __init__(self, folder: Path, clip: Clip, codec: Codec, crf: int, bits: int) -> None:
+        self._folder, self._clip, self._codec, self._crf, self._bits = folder, clip, codec, crf, bits
         self._shots: list[Shot] = []
 
     def add(self, shots: list[Shot], pictures: list[np.ndarray]) -> None:
-        """Encode translated pictures, uint8 (H, W, 3), of shots that follow those before.
+        """Encode translated pictures, uint8 or uint16 (H, W, 3), of shots that follow those before.
 
         Raises:
             OSError: a part cannot be written.
@@ -125,7 +126,8 @@ class PartWriter:
         )
         context: Any = self._stream.codec_context
         context.width, context.height = width, height
-        context.pix_fmt = self._codec.odd if width % 2 or height % 2 else "yuv420p"
+        kind = self._codec.odd if width % 2 or height % 2 else "yuv420p"
+        context.pix_fmt = f"{kind}10le" if self._bits == 10 else kind
         context.time_base, context.bit_rate = self._clip.tick, 0
         context.sample_aspect_ratio = self._clip.aspect
         context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly
@@ -135,7 +137,8 @@ class PartWriter:
         from av import VideoFrame
         from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture)).reformat(
+        kind = "rgb48le" if picture.dtype == np.uint16 else "rgb24"
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), kind).reformat(
             format=self._stream.codec_context.pix_fmt,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=ColorRange.MPEG,

@@ -85,7 +85,7 @@ def translate_video(
     """Translate a clip, or go on where a translation of it was interrupted.
 
     Args:
-        translate: pictures of one size, uint8 (H, W, 3), to the same.
+        translate: pictures of one size, uint8 or uint16 (H, W, 3), to the same.
         translator: what does it, to tell whether an earlier translation was the same.
 
     Returns:
@@ -104,8 +104,9 @@ def translate_video(
         tqdm.write(printable(lost))
     if clip.has_alpha:
         tqdm.write(printable(f"{source}: is transparent in places, which is lost"))
-    if clip.bits > 8:
-        tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation 8"))
+    bits = _bits(clip, _codec(clip, target, settings.video))
+    if clip.bits > bits:
+        tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation {bits}"))
     key = _key(source, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:
@@ -147,7 +148,8 @@ def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Pat
     """Translate what is not in the folder yet; reading, the networks and encoding go on at once."""
     codec = _codec(clip, target, settings.video)
     parts = find_parts(folder)
-    writer = PartWriter(folder, clip, codec, codec.crf if settings.video.crf is None else settings.video.crf)
+    crf = codec.crf if settings.video.crf is None else settings.video.crf
+    writer = PartWriter(folder, clip, codec, crf, _bits(clip, codec))
     smoother = Smoother(clip.smooth, last_pictures(folder, parts)) if clip.smooth else None
     shots = clip.shots(parts[-1].last if parts else None)
     batches = _batches(shots, settings.batch_size)
@@ -191,7 +193,7 @@ def _batches(shots: Iterator[Shot], size: int) -> Iterator[list[Shot]]:
 
 
 def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
-    """The encoder: as wanted, or that of the source, or what its container usually holds.
+    """The encoder: as wanted, or that of the source, or the first that keeps most of its bits.
 
     Raises:
         UserError: the container does not hold it, or it cannot be had for this size or with this build of FFmpeg.
@@ -199,6 +201,7 @@ def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
     suffix = target.suffix.lower()
     held = CONTAINERS[suffix].codecs
     usable = [name for name in held if min(clip.size) >= CODECS[name].least]
+    usable.sort(key=lambda name: _bits(clip, CODECS[name]), reverse=True)
     own = FFMPEG_NAMES.get(clip.codec, "")
     name = options.codec or (own if own in usable else usable[0])
     if name not in held:
@@ -217,6 +220,20 @@ def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
             f"--codec {name}: this PyAV comes without {codec.encoder}; choose another, or pip install av"
         ) from None
     return codec
+
+
+def _bits(clip: Clip, codec: Codec) -> int:
+    """Of a channel: 10 where the clip has more than 8 and the encoder writes them.
+
+    In H.264 only if the clip has them in that, as hardly anything plays it.
+    """
+    if clip.bits <= 8 or (codec is CODECS["h264"] and clip.codec != "h264"):
+        return 8
+    try:
+        kinds = need_av().Codec(codec.encoder, "w").video_formats
+    except ValueError:  # not in this build
+        return 8
+    return 10 if any(kind.name == "yuv420p10le" for kind in kinds or ()) else 8
 
 
 def _key(source: Path, translator: "Translator", settings: "Settings") -> str:

@@ -62,6 +62,33 @@ def test_high_dynamic_range_is_brought_to_the_standard_one(translator: Any, tmp_
     assert 170 < made.mean() < 200, "half the signal of PQ is 100 of the 203 nits of white"
 
 
+@pytest.mark.parametrize("smooth", [0, 0.5])
+@pytest.mark.parametrize("width", [64, 67])
+@pytest.mark.parametrize(
+    ("encoder", "codec"), [("libx264", "h264"), ("libx265", "hevc"), ("ffv1", "hevc"), ("libsvtav1", "av1")]
+)
+def test_more_than_8_bits_a_channel_are_kept(
+    encoder: str, codec: str, width: int, smooth: float, translator: Any, tmp_path: Path
+) -> None:
+    ramp = np.linspace(20_000, 30_000, width).astype(np.uint16)  # 39 levels of 256
+    pictures = np.broadcast_to(ramp[:, None], (3, 64, width, 3)).copy()
+    kind = "yuv444p10le" if width % 2 and encoder != "libsvtav1" else "yuv420p10le"
+    source = write_clip(tmp_path / "a.mkv", pictures, codec=encoder, pix_fmt=kind)
+    seen: list[np.ndarray] = []
+    target = translated(
+        translator, source, lambda pictures: [seen.extend(pictures), *pictures][1:], crf=4, smooth=smooth
+    )
+    made, _ = read_clip(target, "rgb48le")
+    for shown in (np.stack(seen), made):
+        assert shown.dtype == np.uint16
+        assert difference(shown, pictures) / 257 < 0.3
+        assert len(np.unique(shown[:, 8:-8, 2:-2, 1].mean((0, 1)).round())) > 50
+    with av.open(str(target)) as container:
+        context: Any = container.streams.video[0].codec_context
+        assert context.codec.canonical_name == codec
+        assert context.format.components[0].bits == 10
+
+
 def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator: Any, tmp_path: Path) -> None:
     source = write_clip(tmp_path / "a.mp4", drawn(120), sound=True)
     target = translated(translator, source, start=Fraction(3), end=Fraction(4))
