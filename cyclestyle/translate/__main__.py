@@ -36,7 +36,12 @@ def _parser() -> Parser:
         "--to", metavar="NAME", help="the domain to translate to, by its name in data.names, such as photo"
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda", "mps"), default="auto", help="default: auto")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="auto", help="default: auto")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16", "fp16"),
+        default="auto",
+        help="default: auto, what the device computes fastest, and fp32 where a source has more than 8 bits a channel",
+    )
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="pictures of one size at a time (default: 1)"
     )

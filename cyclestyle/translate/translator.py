@@ -37,7 +37,7 @@ class Translator:
         model: of `read_model`; `Translator.load` takes a path.
         direction: AtoB or BtoA.
         device: auto, cpu, cuda or mps.
-        precision: auto, fp32, bf16 or fp16, of convolutions.
+        precision: auto, fp32, bf16 or fp16, of convolutions; auto: fp32 for uint16 pictures, else the fastest.
         tile: side in pixels of the tiles that larger pictures go through in; auto: tiles only where memory would not do
             for the whole; off: never. The translation is the same, but for rounding.
         style: how much of the style, and at which size.
@@ -137,11 +137,22 @@ class Translator:
         results: list[np.ndarray | None] = [None] * len(pictures)
         for kind in dict.fromkeys((p.shape, p.dtype) for p in padded):
             group = [i for i, p in enumerate(padded) if (p.shape, p.dtype) == kind]
-            translated = self._translate(np.stack([padded[i] for i in group]))
+            translated = self._for(kind[1])._translate(np.stack([padded[i] for i in group]))
             for i, result in zip(group, translated, strict=True):
                 height, width = pictures[i].shape[:2]
                 results[i] = result[:height, :width]
         return [result for result in results if result is not None]
+
+    def _for(self, dtype: np.dtype[Any]) -> "Translator":
+        """This one, or one that computes so finely that 16 bits of its results mean something."""
+        if self._precision != "auto" or self.dtype == torch.float32 or dtype == np.uint8:
+            return self
+        self._fine.scratch = self.scratch
+        return self._fine
+
+    @cached_property
+    def _fine(self) -> "Translator":
+        return Translator(self.model, self.direction, self.device.type, "fp32", self._tile, self.style)
 
     def size_seen(self, picture: np.ndarray) -> tuple[int, int]:
         """Height and width that the network sees; pictures that share them go through it together."""
@@ -150,6 +161,9 @@ class Translator:
 
     def tiling(self, picture: np.ndarray) -> str | None:
         """How a picture will be translated if not in one pass: tiles, and where what they keep will lie."""
+        return self._for(picture.dtype)._tiling(picture)
+
+    def _tiling(self, picture: np.ndarray) -> str | None:
         picture = np.empty((*self.size_seen(picture), 3), picture.dtype)
         core = self._core(picture)
         if core is None:
