@@ -47,16 +47,23 @@ class Provenance(NamedTuple):
         back = {"AtoB": "AtoB, BtoA", "BtoA": "BtoA, AtoB"}[self.direction]
         return self._replace(direction=back, names=f"{self.names} to {self.names.partition(' to ')[0]}")
 
-    def packet(self) -> bytes:
-        """The XMP packet (ISO 16684-1)."""
-        return (
-            '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>'
-            f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{RDF}"><rdf:Description rdf:about="" '
-            f'xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}" xmlns:cyclestyle="{OURS}" '
+    def packet(self, kept: str = "") -> bytes:
+        """An XMP packet that says so, beside what is kept of the source's."""
+        return xmp_packet(
+            f'<rdf:Description rdf:about="" xmlns:rdf="{RDF}" xmlns:Iptc4xmpExt="{IPTC}" xmlns:xmp="{XMP}" '
+            f'xmlns:cyclestyle="{OURS}" '
             f'Iptc4xmpExt:DigitalSourceType="{GENERATED}" xmp:CreatorTool={quoteattr(self.program)} '
             f"cyclestyle:model={quoteattr(self.model)} cyclestyle:direction={quoteattr(self.direction)} "
-            f'cyclestyle:names={quoteattr(self.names)}/></rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
-        ).encode()
+            f"cyclestyle:names={quoteattr(self.names)}/>{kept}"
+        )
+
+
+def xmp_packet(descriptions: str) -> bytes:
+    """An XMP packet (ISO 16684-1) of `rdf:Description` elements."""
+    return (
+        '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+        f'<rdf:RDF xmlns:rdf="{RDF}">{descriptions}</rdf:RDF></x:xmpmeta><?xpacket end="r"?>'
+    ).encode()
 
 
 def read_provenance(path: Path) -> Provenance | None:
@@ -67,14 +74,15 @@ def read_provenance(path: Path) -> Provenance | None:
     """
     for packet in _packets(path):
         try:
-            [about] = ET.fromstring(packet).iter(f"{{{RDF}}}Description")
+            descriptions = list(ET.fromstring(packet).iter(f"{{{RDF}}}Description"))
         except (ET.ParseError, ValueError):
             continue
-        told = [about.get(f"{{{space}}}{name}") for space, name in (
-            (OURS, "model"), (OURS, "direction"), (OURS, "names"), (XMP, "CreatorTool"),
-        )]  # fmt: skip
-        if about.get(f"{{{IPTC}}}DigitalSourceType") == GENERATED and all(told):
-            return Provenance(*(str(text) for text in told))
+        for about in descriptions:
+            told = [about.get(f"{{{space}}}{name}") for space, name in (
+                (OURS, "model"), (OURS, "direction"), (OURS, "names"), (XMP, "CreatorTool"),
+            )]  # fmt: skip
+            if about.get(f"{{{IPTC}}}DigitalSourceType") == GENERATED and all(told):
+                return Provenance(*(str(text) for text in told))
     return None
 
 

@@ -31,6 +31,7 @@ from cyclestyle.images import (
 )
 from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import deep_to_srgb
+from cyclestyle.translate.xmp import kept_xmp
 
 PLANAR_CONFIGURATION, EXTRA_SAMPLES = 284, 338  # tags of TIFF
 CMYK = 5  # a value of the tag PHOTOMETRIC
@@ -59,6 +60,7 @@ class About:
 
     Attributes:
         exif: without orientation and thumbnail, which a translation makes untrue; or empty.
+        xmp: an `rdf:Description` of what stays true; or empty.
         dpi: resolution in print, if known.
         milliseconds: for each frame of an animation, how long it is shown.
         loop: how often an animation is shown, 0: for ever; None: once.
@@ -66,6 +68,7 @@ class About:
     """
 
     exif: bytes = b""
+    xmp: str = ""
     dpi: tuple[float, float] | None = None
     milliseconds: Sequence[float] = ()
     loop: int | None = None
@@ -108,6 +111,7 @@ class Source:
             self._seek(0)
             self.about = About(
                 exif=kept_exif(self._image),
+                xmp=kept_xmp(self._image),
                 dpi=_dpi(self._image),
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),

@@ -159,7 +159,9 @@ def test_fast_paths_translate_as_the_plain_network_does(
 def test_pictures_of_16_bit_are_computed_in_fp32(run_dir: Path) -> None:
     skip_without("bf16")
     deep = noise(64, 64).astype(np.uint16) * 257
-    auto, fine, fast = (cyclestyle.Translator.load(run_dir, device="cpu", precision=p) for p in ("auto", "fp32", "bf16"))
+    auto, fine, fast = (
+        cyclestyle.Translator.load(run_dir, device="cpu", precision=p) for p in ("auto", "fp32", "bf16")
+    )
     made = auto.batch([noise(64, 64), deep])
     assert np.array_equal(made[0], fast(noise(64, 64)))
     assert np.array_equal(made[1], fine(deep))

@@ -1,0 +1,106 @@
+"""What translations keep of the XMP of their sources."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin, TiffImagePlugin
+
+from cyclestyle.images import register_heic
+from cyclestyle.provenance import GENERATED, read_provenance, xmp_packet
+from cyclestyle.translate.pipeline import Settings, translate_files
+from cyclestyle.translate.sources import Job
+from cyclestyle.translate.writing import write_frames
+from cyclestyle.translate.xmp import PREFIXES
+from tests.picture_files import ORIGIN, read, smooth
+
+SPACES = " ".join(f'xmlns:{prefix}="{space}"' for prefix, space in PREFIXES.items()) + (
+    ' xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:crs="http://ns.adobe.com/camera-raw-settings/1.0/"'
+    ' xmlns:ext="http://iptc.org/std/Iptc4xmpExt/2008-02-29/"'
+)
+ABOUT = (
+    f'<rdf:Description rdf:about="" {SPACES} xmp:Rating="4" xmp:CreatorTool="Another" tiff:Orientation="6" '
+    'photoshop:City="苏州" photoshop:ICCProfile="Adobe RGB" ext:DigitalSourceType="digitalCapture">'
+    "<dc:rights><rdf:Alt><rdf:li xml:lang='x-default'>(c) Li &amp; Wang</rdf:li></rdf:Alt></dc:rights>"
+    "<dc:format>image/jpeg</dc:format><crs:Exposure2012>1</crs:Exposure2012></rdf:Description>"
+    f'<rdf:Description rdf:about="" {SPACES}><xmpRights:Marked>True</xmpRights:Marked></rdf:Description>'
+)
+KEPT = ['Rating="4"', 'City="苏州"', "(c) Li &amp; Wang", 'xml:lang="x-default"', "<xmpRights:Marked>True"]
+DROPPED = ["Another", "Orientation", "Adobe RGB", "digitalCapture", "image/jpeg", "Exposure"]
+
+
+def written(path: Path, packet: bytes) -> Path:
+    register_heic()
+    image, options = Image.fromarray(smooth()), {"xmp": packet}
+    if path.suffix == ".png":
+        texts = PngImagePlugin.PngInfo()
+        texts.add_itxt("XML:com.adobe.xmp", packet.decode())
+        image.save(path, pnginfo=texts)
+    elif path.suffix == ".tif":
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags.tagtype[700], tags[700] = 1, packet
+        image.save(path, tiffinfo=tags)
+    else:
+        image.save(path, **options)
+    return path
+
+
+def packet_of(path: Path) -> str:
+    data = path.read_bytes()
+    return data[data.index(b"<x:xmpmeta") : data.index(b"</x:xmpmeta>")].decode()
+
+
+class Same:
+    """Stands for a translator: pictures as they are."""
+
+    def batch(self, pictures: Any) -> list[np.ndarray]:
+        return list(pictures)
+
+    def size_seen(self, picture: np.ndarray) -> tuple[int, ...]:
+        return picture.shape[:2]
+
+    def tiling(self, picture: np.ndarray) -> None:
+        return None
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("suffix", [".avif", ".heic", ".jpg", ".png", ".tif", ".webp"])
+def test_captions_and_rights_are_kept_and_what_is_not_true_any_more_is_not(
+    suffix: str, marked: bool, tmp_path: Path
+) -> None:
+    source, target = written(tmp_path / f"a{suffix}", xmp_packet(ABOUT)), tmp_path / f"b{suffix}"
+    translator: Any = Same()
+    assert translate_files(translator, [Job(source, target)], Settings(1, 10**6, 95, ORIGIN if marked else None)) == 0
+    packet = packet_of(target)
+    assert [text for text in KEPT if text not in packet] == []
+    assert [text for text in DROPPED if text in packet] == []
+    assert (GENERATED in packet, read_provenance(target)) == ((True, ORIGIN) if marked else (False, None))
+    again = tmp_path / f"c{suffix}"
+    assert translate_files(translator, [Job(target, again)], Settings(1, 10**6, 95, ORIGIN)) == 0
+    assert [text for text in KEPT if text not in packet_of(again)] == []
+    assert packet_of(again).count(GENERATED) == 1
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"<x:xmpmeta", b"\xff\xfe<", b'<?xml version="1.0" encoding="none"?><a/>', xmp_packet(""), ORIGIN.packet(),
+        b'<!DOCTYPE a [<!ENTITY b "bb">]>' + xmp_packet(ABOUT.replace("Li", "&b;")),
+        xmp_packet(ABOUT.replace("Li", "<rdf:li>" * 10_000 + "</rdf:li>" * 10_000)),
+        xmp_packet(ABOUT.replace("Li", "L" * 60_000)), xmp_packet(ABOUT.replace("Exposure", "E" * 2**20)),
+    ],
+    ids=["cut off", "no text", "encoding", "empty", "ours", "entities", "deep", "long", "longer"],
+)  # fmt: skip
+def test_of_packets_that_are_damaged_or_huge_or_say_nothing_nothing_is_kept(packet: bytes, tmp_path: Path) -> None:
+    began = time.monotonic()
+    assert read(written(tmp_path / "a.tif", packet))[0].about.xmp == ""
+    assert time.monotonic() - began < 5
+
+
+def test_the_largest_that_is_kept_fits_into_a_jpeg(tmp_path: Path) -> None:
+    source = written(tmp_path / "a.png", xmp_packet(ABOUT.replace("Li", "L" * 49_000)))
+    opened, frames = read(source)
+    write_frames(tmp_path / "b.jpg", frames, opened.about, ORIGIN.packet(opened.about.xmp))
+    assert "L" * 49_000 in packet_of(tmp_path / "b.jpg")
