@@ -71,11 +71,12 @@ def write_clip(
                 out.mux(audio.encode(resampled))
             out.mux(audio.encode(None))
         for picture, time in zip(pictures, times or even_times(len(pictures), path.suffix), strict=True):
-            shown = av.VideoFrame.from_ndarray(picture, "rgb48le" if picture.dtype == np.uint16 else "rgb24")
+            deep = picture.dtype == np.uint16  # of which FFmpeg counts white as 65280
+            shown = av.VideoFrame.from_ndarray(picture - (picture >> 8 if deep else 0), "rgb48le" if deep else "rgb24")
             matrix = {1: 1, 9: 9}.get(given["colorspace"], 5)
             shown = shown.reformat(
                 format=given["pix_fmt"], dst_colorspace=matrix, dst_color_range=given["color_range"],
-                interpolation="BICUBIC",
+                interpolation="BICUBIC", threads=1,
             )  # fmt: skip
             shown.pts, shown.time_base = time, base
             out.mux(stream.encode(shown))
@@ -105,11 +106,13 @@ def translated(
 
 
 def read_clip(path: Path, kind: str = "rgb24") -> tuple[np.ndarray, list[Fraction]]:
-    """uint8 (N, H, W, 3), or another kind that FFmpeg knows, not turned, and times in seconds."""
+    """uint8 (N, H, W, 3), or uint16 (rgb48le), not turned, and times in seconds."""
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
     assert all(frame.time_base is not None for frame in frames)
     pictures = [frame.reformat(format=kind, interpolation="BICUBIC").to_ndarray() for frame in frames]
+    if kind == "rgb48le":
+        pictures = [picture + np.minimum(picture >> 8, 65535 - picture) for picture in pictures]
     return np.stack(pictures), [frame.pts * frame.time_base for frame in frames]  # type: ignore[operator]
 
 

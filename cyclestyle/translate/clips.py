@@ -27,6 +27,7 @@ Timed: TypeAlias = "tuple[VideoFrame, Fraction]"
 SAFE = 2  # seconds before the wanted picture that a search goes to, as those just behind a key frame may need others
 GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says, or that times may go back in it
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
+FULL = 2  # of FFmpeg's ranges
 
 
 @dataclass(frozen=True)
@@ -327,6 +328,8 @@ def _upright(frame: "VideoFrame", size: tuple[int, int], kind: str, reformatter:
     careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
     rgb = reformatter.reformat(frame, *size, kind, interpolation=careful, **wanted)
     pixels = rgb.to_ndarray()
+    if kind == "rgb48le" and not frame.format.is_rgb and len(frame.format.components) > 2 and frame.color_range != FULL:
+        pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
     matrix = _matrix(frame)
     if matrix is None:
         return pixels

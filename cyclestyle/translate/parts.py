@@ -87,7 +87,7 @@ class PartWriter:
         """
         for shot, picture in zip(shots, pictures, strict=True):
             if not self._shots:
-                self._begin(*picture.shape[:2])
+                self._begin(picture)
             for tick in shot.times:
                 self._encode(picture, tick - (self._shots[0] if self._shots else shot).times[0])
             self._shots.append(shot)
@@ -115,8 +115,8 @@ class PartWriter:
                 old.unlink()
         self._shots = []
 
-    def _begin(self, height: int, width: int) -> None:
-        av = need_av()
+    def _begin(self, picture: np.ndarray) -> None:
+        av, (height, width) = need_av(), picture.shape[:2]
         os.environ.setdefault("SVT_LOG", "1")  # errors alone
         self._encoded = io.BytesIO()
         self._container: OutputContainer = av.open(self._encoded, "w", format="mp4")
@@ -132,20 +132,35 @@ class PartWriter:
         context.sample_aspect_ratio = self._clip.aspect
         context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
+        self._converter = _converter(picture, context.pix_fmt, self._codec.site, self._clip.tick)
 
     def _encode(self, picture: np.ndarray, tick: int) -> None:
         from av import VideoFrame
-        from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
-        kind = "rgb48le" if picture.dtype == np.uint16 else "rgb24"
-        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), kind).reformat(
-            format=self._stream.codec_context.pix_fmt,
-            dst_colorspace=Colorspace.ITU709,
-            dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND,
-        )
+        if picture.dtype == np.uint16:
+            picture = picture - (picture >> 8)  # as FFmpeg counts white as 65280
+        frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), _kind(picture))
         frame.pts, frame.time_base = tick, self._clip.tick
-        self._container.mux(self._stream.encode(frame))
+        self._converter.push(frame)
+        self._container.mux(self._stream.encode(self._converter.pull()))
+
+
+def _kind(picture: np.ndarray) -> str:
+    return "rgb48le" if picture.dtype == np.uint16 else "rgb24"
+
+
+def _converter(picture: np.ndarray, kind: str, site: str, tick: Fraction) -> Any:
+    """FFmpeg's `scale`, from pictures like this to BT.709 in the limited range; PyAV's reformatter knows no site."""
+    from av.filter import Graph
+
+    graph, (height, width) = Graph(), picture.shape[:2]
+    graph.threads = 1  # of several, one may write over the first row of another
+    source = graph.add_buffer(width=width, height=height, format=_kind(picture), time_base=tick)
+    flags = "bicubic+full_chroma_inp+full_chroma_int+accurate_rnd"
+    scale = graph.add("scale", f"out_color_matrix=bt709:out_range=tv:out_chroma_loc={site}:flags={flags}")
+    graph.link_nodes(source, scale, graph.add("format", f"pix_fmts={kind}"), graph.add("buffersink"))
+    graph.configure()
+    return graph
 
 
 def check_sound(clip: Clip, suffix: str) -> None:

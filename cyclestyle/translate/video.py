@@ -107,7 +107,7 @@ def translate_video(
     bits = _bits(clip, _codec(clip, target, settings.video))
     if clip.bits > bits:
         tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation {bits}"))
-    key = _key(source, translator, settings)
+    key = _key(clip, target, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:
         with _held(folder):
@@ -236,13 +236,13 @@ def _bits(clip: Clip, codec: Codec) -> int:
     return 10 if any(kind.name == "yuv420p10le" for kind in kinds or ()) else 8
 
 
-def _key(source: Path, translator: "Translator", settings: "Settings") -> str:
+def _key(clip: Clip, target: Path, translator: "Translator", settings: "Settings") -> str:
     """Tells a source, a model and settings from others; what only differs in rounding is the same."""
-    status = source.stat()
+    status, codec = clip.path.stat(), _codec(clip, target, settings.video)
     told = (
         (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
         (translator.model.hash, translator.direction, str(translator.dtype), translator.style),
-        (settings.provenance, need_av().__version__),
+        (settings.provenance, codec.encoder, _bits(clip, codec), need_av().__version__),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 

@@ -17,6 +17,8 @@ class Codec(NamedTuple):
         options: of the encoder.
         least: pixels that a side must have.
         odd: pixel format for an odd width or height.
+        site: where colours of half the resolution lie, if a file does not say: left (below the first of two pixels) or
+            center.
     """
 
     encoder: str
@@ -25,14 +27,15 @@ class Codec(NamedTuple):
     options: dict[str, str]
     least: int = 1
     odd: str = "yuv420p"
+    site: str = "left"
 
 
 # H.264 and H.265 cannot halve the colours of an odd side; x265 4.2 writes outside its memory below one block.
 CODECS = {
     "h264": Codec("libx264", 18, 51, {}, odd="yuv444p"),
     "h265": Codec("libx265", 20, 51, {"x265-params": "log-level=error"}, least=64, odd="yuv444p"),
-    "vp9": Codec("libvpx-vp9", 24, 63, {"deadline": "good", "cpu-used": "3", "row-mt": "1"}),
-    "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}, least=4),
+    "vp9": Codec("libvpx-vp9", 24, 63, {"deadline": "good", "cpu-used": "3", "row-mt": "1"}, site="center"),
+    "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}, least=4, site="center"),
 }
 FFMPEG_NAMES = {"h264": "h264", "hevc": "h265", "vp9": "vp9", "av1": "av1"}
 

@@ -13,7 +13,7 @@ from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.pipeline import Settings
 from cyclestyle.translate.video import translate_video
-from cyclestyle.translate.video_options import VideoOptions
+from cyclestyle.translate.video_options import CODECS, VideoOptions
 from tests.clip_files import difference, drawn, read_clip, same, sound_of, translated, turn, write_clip
 
 
@@ -87,6 +87,49 @@ def test_more_than_8_bits_a_channel_are_kept(
         context: Any = container.streams.video[0].codec_context
         assert context.codec.canonical_name == codec
         assert context.format.components[0].bits == 10
+
+
+def planes(path: Path) -> np.ndarray:
+    """Luma and colours in the middle of the first picture, as the file counts them."""
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+    values = [np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[16, 16] for plane in frame.planes]
+    return np.array(values, int)
+
+
+@pytest.mark.parametrize("colour", [(65535, 65535, 65535), (0, 0, 0), (65535, 65535, 0), (0, 65535, 0)])
+@pytest.mark.parametrize("full", [False, True])
+def test_10_bits_count_from_black_to_white(
+    colour: tuple[int, int, int], full: bool, translator: Any, tmp_path: Path
+) -> None:
+    pictures = np.broadcast_to(np.uint16(colour), (2, 64, 64, 3)).copy()
+    source = write_clip(tmp_path / "a.mkv", pictures, codec="ffv1", pix_fmt="yuv444p10le", color_range=2 if full else 1)
+    seen: list[np.ndarray] = []
+    target = translated(translator, source, lambda p: [seen.extend(p), *p][1:], crf=1)
+    assert np.abs(np.stack(seen).astype(int) - pictures).max() < (200 if full else 90)
+    red, green, blue = np.array(colour) / 65535
+    luma = 0.2126 * red + 0.7152 * green + 0.0722 * blue
+    wanted = [64 + 876 * luma, 512 + 896 * (blue - luma) / 1.8556, 512 + 896 * (red - luma) / 1.5748]
+    assert planes(target) == pytest.approx(wanted, abs=1.5 if full else 1)
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+@pytest.mark.parametrize("codec", CODECS)
+def test_colours_stay_in_their_place(codec: str, bits: int, translator: Any, tmp_path: Path) -> None:
+    pictures = np.full((2, 64, 96, 3), 30, np.uint8)
+    pictures[:, :, 48:, 0] = pictures[:, :, :48, 2] = 200
+    kind = "yuv444p" if bits == 8 else "yuv444p10le"
+    source = write_clip(tmp_path / "0.mkv", pictures if bits == 8 else pictures * np.uint16(257), pix_fmt=kind)
+    for number in range(1, 5):
+        seen: list[np.ndarray] = []
+        target = tmp_path / f"{number}.mkv"
+        source = translated(
+            translator, source, lambda p, seen=seen: [seen.extend(p), *p][1:], target, codec=codec, crf=2
+        )
+    row = seen[0][32].astype(float)
+    colour = row[:, 0] - row[:, 2]
+    reddish = (colour - colour[:8].mean()) / (colour[-8:].mean() - colour[:8].mean())
+    assert reddish.sum() == pytest.approx(48, abs=0.2)
 
 
 def test_a_part_of_a_clip_begins_and_ends_where_asked_with_its_sound(translator: Any, tmp_path: Path) -> None:
