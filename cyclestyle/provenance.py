@@ -22,6 +22,7 @@ IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 XMP = "http://ns.adobe.com/xap/1.0/"
 OURS = "urn:cyclestyle:1"
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
+DESCRIPTION = f"{{{RDF}}}Description"
 BEGIN_PACKET, END_PACKET = b"<x:xmpmeta", b"</x:xmpmeta>"
 END = 2**16  # bytes
 NOTHING = "says nothing"
@@ -72,9 +73,9 @@ def read_provenance(path: Path) -> Provenance | None:
     Raises:
         OSError: the file cannot be read.
     """
-    for packet in _packets(path):
+    for packet in xmp_packets(path):
         try:
-            descriptions = list(ET.fromstring(packet).iter(f"{{{RDF}}}Description"))
+            descriptions = xmp_descriptions(packet)
         except (ET.ParseError, ValueError):
             continue
         for about in descriptions:
@@ -86,7 +87,16 @@ def read_provenance(path: Path) -> Provenance | None:
     return None
 
 
-def _packets(path: Path) -> Iterator[bytes]:
+def xmp_descriptions(packet: bytes) -> list[ET.Element]:
+    """The `rdf:Description` elements at the top of an XMP packet, each of which has a part of what is said.
+
+    Raises:
+        ET.ParseError, ValueError, LookupError: it is damaged, or in an encoding that nobody knows.
+    """
+    return [about for rdf in ET.fromstring(packet).iter(f"{{{RDF}}}RDF") for about in rdf if about.tag == DESCRIPTION]
+
+
+def xmp_packets(path: Path) -> Iterator[bytes]:
     """XMP packets of a file, which may be larger than the memory; first those at its end, where MP4 has them."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size

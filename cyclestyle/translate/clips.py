@@ -327,7 +327,7 @@ def _upright(frame: "VideoFrame", size: tuple[int, int], kind: str, reformatter:
         wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
     careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
     rgb = reformatter.reformat(frame, *size, kind, interpolation=careful, **wanted)
-    pixels = rgb.to_ndarray()
+    pixels: np.ndarray = rgb.to_ndarray()
     if kind == "rgb48le" and not frame.format.is_rgb and len(frame.format.components) > 2 and frame.color_range != FULL:
         pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
     matrix = _matrix(frame)

@@ -151,11 +151,12 @@ def _kind(picture: np.ndarray) -> str:
 
 def _converter(picture: np.ndarray, kind: str, site: str, tick: Fraction) -> Any:
     """FFmpeg's `scale`, from pictures like this to BT.709 in the limited range; PyAV's reformatter knows no site."""
+    from av import VideoFormat
     from av.filter import Graph
 
     graph, (height, width) = Graph(), picture.shape[:2]
     graph.threads = 1  # of several, one may write over the first row of another
-    source = graph.add_buffer(width=width, height=height, format=_kind(picture), time_base=tick)
+    source = graph.add_buffer(width=width, height=height, format=VideoFormat(_kind(picture)), time_base=tick)
     flags = "bicubic+full_chroma_inp+full_chroma_int+accurate_rnd"
     scale = graph.add("scale", f"out_color_matrix=bt709:out_range=tv:out_chroma_loc={site}:flags={flags}")
     graph.link_nodes(source, scale, graph.add("format", f"pix_fmts={kind}"), graph.add("buffersink"))

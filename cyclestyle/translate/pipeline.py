@@ -16,7 +16,7 @@ from tqdm import tqdm
 from cyclestyle.commands import printable
 from cyclestyle.errors import UserError
 from cyclestyle.memory import is_out_of_memory
-from cyclestyle.provenance import Provenance, xmp_packet
+from cyclestyle.provenance import Provenance
 from cyclestyle.translate.reading import Frame, Source
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.translator import Translator
@@ -211,9 +211,9 @@ class _Work:
         """Write the files of a job; or a line that says what is wrong."""
         with loaded.source as source:
             for file, path in self._unwritten(loaded.job):
-                settings, xmp = self._settings, self._packet(file, source.about.xmp)
+                origin, settings = self._origin(file), self._settings
                 try:
-                    write_frames(path, files[file], source.about, xmp, settings.quality, settings.overwrite)
+                    write_frames(path, files[file], source.about, origin, settings.quality, settings.overwrite)
                 except OSError as error:
                     return f"{path}: cannot be written: {error.strerror or error}"
                 except MemoryError:
@@ -226,12 +226,6 @@ class _Work:
         """The files of a job that are to be written, with their numbers; the translation last."""
         files = [(file, path) for file, path in enumerate(job.files) if not (self._settings.keep and path.exists())]
         return files[::-1]
-
-    def _packet(self, file: int, kept: str) -> bytes:
-        """XMP of one of the files of a job, with what is kept of the source's; or nothing."""
-        if origin := self._origin(file):
-            return origin.packet(kept)
-        return xmp_packet(kept) if kept else b""
 
     def _origin(self, file: int) -> Provenance | None:
         """What one of the files of a job says of its origin."""

@@ -111,7 +111,7 @@ class Source:
             self._seek(0)
             self.about = About(
                 exif=kept_exif(self._image),
-                xmp=kept_xmp(self._image),
+                xmp=kept_xmp(self._image, path),
                 dpi=_dpi(self._image),
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),

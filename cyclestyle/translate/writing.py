@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
 from cyclestyle.images import ImageError, register_heic, to_8_bit
+from cyclestyle.provenance import Provenance, xmp_packet
 from cyclestyle.translate.exif import extra_tags, tiff_tags, with_directories
 from cyclestyle.translate.reading import About, Frame
 
@@ -37,7 +38,12 @@ def holds_frames(path: Path, deep: bool = False) -> bool:
 
 
 def write_frames(
-    path: Path, frames: Iterable[Frame], about: About, xmp: bytes = b"", quality: int = 95, overwrite: bool = True
+    path: Path,
+    frames: Iterable[Frame],
+    about: About,
+    origin: Provenance | None = None,
+    quality: int = 95,
+    overwrite: bool = True,
 ) -> None:
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
 
@@ -46,7 +52,8 @@ def write_frames(
     the first.
 
     Args:
-        xmp: a packet, or empty.
+        about: what is said of the source, in a TIFF by its first page.
+        origin: what all pages say of their own; None: nothing.
         quality: 1 to 100, of formats that lose something; where a format has both, `about` says if it may.
         overwrite: whether a file that is there by the end is replaced.
 
@@ -60,11 +67,11 @@ def write_frames(
     with atomic_write(path, overwrite) as file:
         try:
             if first.pixels.dtype == np.uint16 and kind == "PNG":
-                _write_deep_png(file, first, about, xmp)
+                _write_deep_png(file, first, about, origin)
             elif first.pixels.dtype == np.uint16 and kind == "TIFF":
-                _write_deep_tiff(file, chain([first], frames), about, xmp)
+                _write_deep_tiff(file, chain([first], frames), about, origin)
             else:
-                _write(file, kind, first, frames, about, xmp, quality)
+                _write(file, kind, first, frames, about, origin, quality)
         except (OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
@@ -77,8 +84,15 @@ def _kind(path: Path) -> str:
 
 
 def _write(
-    file: BinaryIO, kind: str, first: Frame, others: Iterator[Frame], about: About, xmp: bytes, quality: int = 95
+    file: BinaryIO,
+    kind: str,
+    first: Frame,
+    others: Iterator[Frame],
+    about: About,
+    origin: Provenance | None,
+    quality: int = 95,
 ) -> None:
+    xmp = _packet(about.xmp, origin)
     exif = about.exif if kind != "JPEG" or len(about.exif) <= MOST_EXIF else b""
     options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": exif, "xmp": xmp}
     special: dict[str, dict[str, Any]] = {
@@ -91,7 +105,8 @@ def _write(
     }
     options = {name: value for name, value in (options | special.get(kind, {})).items() if value not in (None, b"")}
     if kind == "TIFF":
-        file.write(with_directories(_tiff(chain([first], others), options), about.exif))
+        later = options | {"tiffinfo": _tags(b"", _packet("", origin))}
+        file.write(with_directories(_tiff(chain([first], others), options, later), about.exif))
         return
     if kind in ANIMATED and len(about.milliseconds) > 1:
         following = [_image(frame, kind) for frame in _of_one_size(first, others, kind)]
@@ -107,13 +122,21 @@ def _write(
     file.write(_with_xmp(encoded.getvalue(), xmp) if xmp else encoded.getbuffer())
 
 
-def _tiff(frames: Iterable[Frame], options: dict[str, Any]) -> bytes:
+def _packet(kept: str, origin: Provenance | None) -> bytes:
+    """The XMP of a file or a page of which so much is kept; or nothing."""
+    if origin:
+        return origin.packet(kept)
+    return xmp_packet(kept) if kept else b""
+
+
+def _tiff(frames: Iterable[Frame], options: dict[str, Any], later: dict[str, Any]) -> bytes:
     """A page for each frame, written before the next is taken."""
     encoded = io.BytesIO()
     with TiffImagePlugin.AppendingTiffWriter(encoded) as pages:
         for frame in frames:
             _image(frame, "TIFF").save(pages, "TIFF", **options)
             pages.newFrame()
+            options = later
     return encoded.getvalue()
 
 
@@ -167,12 +190,12 @@ def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
     return gif[:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
 
 
-def _write_deep_png(file: BinaryIO, frame: Frame, about: About, xmp: bytes) -> None:
+def _write_deep_png(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None) -> None:
     """16 bit a channel, which Pillow does not write; it writes the chunks that go before the pixels."""
     import cv2
 
     described = io.BytesIO()
-    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), about, xmp)
+    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), about, origin)
     before = [chunk for chunk in _chunks(described.getvalue()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
     bgr = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
     done, encoded = cv2.imencode(".png", bgr)
@@ -190,11 +213,11 @@ def _chunks(png: bytes) -> Iterator[bytes]:
         at += 12 + length
 
 
-def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp: bytes) -> None:
+def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, origin: Provenance | None) -> None:
     """16 bit a channel, which Pillow does not write."""
     import tifffile
 
-    tags = extra_tags(about.exif) + ([(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else [])
+    tags = extra_tags(about.exif) + _xmp_tag(_packet(about.xmp, origin))
     encoded = io.BytesIO()  # which it cannot do without, as it asks for the name of a file
     with tifffile.TiffWriter(encoded) as pages:
         for frame in frames:
@@ -210,4 +233,10 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, xmp:
                 software=False,
                 metadata=None,
             )
+            tags = _xmp_tag(_packet("", origin))
     file.write(with_directories(encoded.getvalue(), about.exif))
+
+
+def _xmp_tag(xmp: bytes) -> list[tuple[Any, ...]]:
+    """As tifffile takes it."""
+    return [(XMP_TAG, 1, len(xmp), xmp, True)] if xmp else []

@@ -1,13 +1,21 @@
 """XMP of a picture (ISO 16684-1) as far as it is true of its translation: what it shows, who made it and may use it."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from pathlib import Path
 
 from PIL import Image
 
-from cyclestyle.provenance import RDF, XMP
+from cyclestyle.provenance import (
+    BEGIN_PACKET,
+    DESCRIPTION,
+    END_PACKET,
+    RDF,
+    XMP,
+    xmp_descriptions,
+    xmp_packets,
+)
 
-MOST_READ, MOST_KEPT = 2**20, 50_000  # bytes; the segment of a JPEG takes 65502 in all
+MOST = 50_000  # bytes; the segment of a JPEG takes 65502 in all
 PREFIXES = {
     "rdf": RDF,
     "xmp": XMP,
@@ -34,30 +42,51 @@ for _prefix, _space in PREFIXES.items():
     ET.register_namespace(_prefix, _space)
 
 
-def kept_xmp(image: Image.Image) -> str:
-    """An `rdf:Description` of what is kept; empty if there is nothing, or if the packet is damaged or too long."""
-    packet = image.info.get("xmp", b"")
-    packet = packet.encode() if isinstance(packet, str) else bytes(packet)
-    kept = ET.Element(f"{{{RDF}}}Description", {f"{{{RDF}}}about": ""})
+def kept_xmp(image: Image.Image, path: Path) -> str:
+    """An `rdf:Description` of what is kept of a picture that was opened; empty if there is nothing."""
     try:
-        for about in _descriptions(packet):
-            kept.attrib.update({name: value for name, value in about.items() if _is_kept(name)})
-            kept.extend(entry for entry in about if _is_kept(entry.tag))
-        text = ET.tostring(kept, encoding="unicode")
-    except (ET.ParseError, ValueError, LookupError, RecursionError):  # of unknown encodings, and a thousand levels
+        found = xmp_descriptions(_packet(image, path))
+    except (ET.ParseError, ValueError, LookupError):
         return ""
-    if len(kept) == 0 and len(kept.attrib) == 1:
+    kept = ET.Element(DESCRIPTION, {f"{{{RDF}}}about": ""})
+    said: set[str] = set()  # of what is said twice, the first is kept
+    for about in found:
+        for name, value in about.items():
+            if _is_kept(name) and name not in said:
+                kept.set(name, value)
+                said.add(name)
+        for entry in about:
+            if _is_kept(entry.tag) and entry.tag not in said:
+                entry.tail = None
+                kept.append(entry)
+                said.add(entry.tag)
+    if not said:
         return ""
-    return text if len(text.encode()) <= MOST_KEPT else ""
+    try:
+        while len((text := ET.tostring(kept, encoding="unicode")).encode()) > MOST:
+            kept.remove(max(kept, key=_length))  # or a long caption would cost the rights, too
+    except (RecursionError, ValueError):  # a thousand levels; attributes alone are too long
+        return ""
+    return text
 
 
-def _descriptions(packet: bytes) -> Iterator[ET.Element]:
-    """The descriptions at the top of a packet, each of which has a part of what is said."""
-    packet = packet.strip(b"\0 \t\r\n")
-    if not packet or len(packet) > MOST_READ or b"<!DOCTYPE" in packet:  # which XMP has not, but bombs of entities
-        return
-    for rdf in ET.fromstring(packet).iter(f"{{{RDF}}}RDF"):
-        yield from rdf.findall(f"{{{RDF}}}Description")
+def _packet(image: Image.Image, path: Path) -> bytes:
+    """The XMP of a picture; empty if it has none."""
+    if image.format == "GIF":  # of which Pillow does not tell
+        return next(xmp_packets(path), b"")
+    if image.format == "PNG" and "xmp" not in image.info:
+        image.load()  # it may stand behind the pixels
+    packet = image.info.get("xmp", b"")
+    if isinstance(packet, str):  # of a TIFF that calls it text
+        packet = packet.encode("latin-1", "replace")
+    if not isinstance(packet, bytes) or b"<!DOCTYPE" in packet:  # which XMP has not, but bombs of entities
+        return b""
+    end = packet.find(END_PACKET)
+    return packet[max(0, packet.find(BEGIN_PACKET)) : end + len(END_PACKET)] if end >= 0 else packet.strip(b"\0 \t\r\n")
+
+
+def _length(entry: ET.Element) -> int:
+    return sum(len(text) for text in entry.itertext())
 
 
 def _is_kept(name: str) -> bool:

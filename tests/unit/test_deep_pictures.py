@@ -21,7 +21,7 @@ from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
 def test_16_bit_come_out_as_16_bit(suffix: str, transparent: bool, tmp_path: Path) -> None:
     alpha = smooth(dtype=np.uint16, seed=1)[..., 0] if transparent else None
     path = tmp_path / f"deep{suffix}"
-    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], About(dpi=(300, 300)), ORIGIN.packet())
+    write_frames(path, [Frame(smooth(dtype=np.uint16), alpha)], About(dpi=(300, 300)), ORIGIN)
     source, [frame] = read(path)
     assert frame.pixels.dtype == np.uint16
     assert np.array_equal(frame.pixels, smooth(dtype=np.uint16))
@@ -35,7 +35,7 @@ def test_16_bit_keep_their_pages_and_what_they_say(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Artist] = "Painter"
     pages = [Frame(smooth(20 + seed, 30, np.uint16, seed)) for seed in range(3)]
-    write_frames(tmp_path / "a.tif", iter(pages), About(exif=exif.tobytes()), ORIGIN.packet())
+    write_frames(tmp_path / "a.tif", iter(pages), About(exif=exif.tobytes()), ORIGIN)
     source, frames = read(tmp_path / "a.tif")
     assert all(np.array_equal(one.pixels, other.pixels) for one, other in zip(frames, pages, strict=True))
     write_frames(tmp_path / "b.jpg", frames, source.about)

@@ -23,7 +23,7 @@ from tests.picture_files import LOSSLESS, ORIGIN, read, smooth
 @pytest.mark.parametrize("suffix", sorted(suffixes()))
 def test_a_picture_is_written_in_every_format_and_says_where_it_is_from(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"a{suffix}"
-    write_frames(path, [Frame(smooth())], About(), ORIGIN.packet())
+    write_frames(path, [Frame(smooth())], About(), ORIGIN)
     _, [frame] = read(path)
     error = np.abs(frame.pixels.astype(int) - smooth()).mean()
     kind = Image.registered_extensions()[suffix]
@@ -140,7 +140,7 @@ def test_every_mode_is_read_as_rgb(mode: str, colour: object, shown: tuple[int, 
 def test_all_frames_are_kept_with_their_times(suffix: str, tmp_path: Path) -> None:
     frames = [Frame(smooth(seed=seed)) for seed in range(3)]
     about = About(milliseconds=[100, 250, 40], loop=3)
-    write_frames(tmp_path / f"a{suffix}", iter(frames), about, ORIGIN.packet())
+    write_frames(tmp_path / f"a{suffix}", iter(frames), about, ORIGIN)
     source, read_back = read(tmp_path / f"a{suffix}")
     assert source.count == len(read_back) == 3
     for seed, frame in enumerate(read_back):

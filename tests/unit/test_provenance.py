@@ -19,7 +19,7 @@ def test_text_that_looks_like_many_packets_is_searched_in_no_time(tmp_path: Path
 
 
 def test_the_command_shows_where_pictures_are_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_frames(tmp_path / "a.png", [Frame(smooth())], About(), ORIGIN.packet())
+    write_frames(tmp_path / "a.png", [Frame(smooth())], About(), ORIGIN)
     write_frames(tmp_path / "b.png", [Frame(smooth())], About())
     assert main([str(tmp_path / "a.png")]) == 0
     assert f'photo to <ink> & "wash" (BtoA), translated by {ORIGIN.program}, model abab' in capsys.readouterr().out
