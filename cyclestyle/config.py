@@ -175,6 +175,9 @@ class LossConfig(Section):
     identity: Weight = Field(
         Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings"
     )
+    steepness: float = Field(
+        0, ge=0, description="weight of the gradient penalty (R1 and R2) of the discriminators, against spots of colour"
+    )
     flat: Weight = Field(
         Weight(ab=0, ba=0), description="weight of the detail that comes up where a picture is flat, against ripples"
     )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cyclestyle.config import LossConfig, ModelConfig, Section
 from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.losses.steepness import steepness
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.registry import build
 from cyclestyle.roundtrip import RoundTrip
@@ -116,10 +117,13 @@ def discriminator_losses(
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses, scores = {}, {}
     for name, (real, fake) in pictures.items():
-        maps = discriminators[name](torch.cat([real, fake.detach()]))
+        shown = torch.cat([real, fake.detach()]).requires_grad_(weights.steepness > 0)
+        maps = discriminators[name](shown)
         on_real = [m[: len(real)] for m in maps]
         on_fake = [m[len(real) :] for m in maps]
         losses[name] = adversarial.discriminator(on_real, on_fake)
+        if weights.steepness > 0:
+            losses[f"steepness_{name.removeprefix('disc_')}"] = weights.steepness * steepness(maps, shown)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
         scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
     return losses, scores

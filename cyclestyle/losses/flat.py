@@ -5,7 +5,7 @@ from torch import Tensor
 
 from cyclestyle.roundtrip import RoundTrip
 
-WINDOW = 17  # pixels: what is finer is detail, what is coarser is tone
+WINDOW = 8  # of them to a side: what is finer is detail, what is coarser is tone
 CONTRAST = 0.1  # standard deviation of brightness, in [-1, 1], from which on a place is not flat at all
 
 
@@ -23,4 +23,5 @@ def flat(trip: RoundTrip) -> Tensor:
 
 
 def _blurred(x: Tensor) -> Tensor:
-    return F.avg_pool2d(x, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+    margin = max(1, min(x.shape[2:]) // WINDOW // 2)
+    return F.avg_pool2d(x, 2 * margin + 1, stride=1, padding=margin, count_include_pad=False)
