@@ -9,6 +9,7 @@ from torch import nn
 from cyclestyle.config import load_config
 from cyclestyle.cyclegan import CycleGAN, discriminator_losses, generator_losses, needed_passes, round_trips
 from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.losses.steepness import steepness
 from cyclestyle.roundtrip import RoundTrip
 
 REAL = [torch.tensor([[2.0, 0.0]])]
@@ -47,8 +48,8 @@ def test_cycle_and_identity_are_mean_absolute_differences() -> None:
 
 
 def test_flat_is_the_detail_that_comes_up_where_the_source_has_none() -> None:
-    ramp = torch.linspace(-0.1, 0.1, 64).expand(1, 3, 64, 64)
-    stripes = torch.tensor([0.1, -0.1]).repeat(32).expand(1, 3, 64, 64)
+    ramp = torch.linspace(-0.1, 0.1, 128).expand(1, 3, 128, 128)
+    stripes = torch.tensor([0.1, -0.1]).repeat(64).expand(1, 3, 128, 128)
 
     def flat(real: torch.Tensor, fake: torch.Tensor) -> float:
         return float(TERMS["flat"].loss(RoundTrip(real, real, fake)))
@@ -57,12 +58,62 @@ def test_flat_is_the_detail_that_comes_up_where_the_source_has_none() -> None:
     assert flat(zero, zero + 0.7) == pytest.approx(0, abs=1e-5)  # another tone
     assert flat(zero, ramp) < 0.002  # a soft gradient, but for its ends
     assert flat(zero, zero + stripes) == pytest.approx(0.1 * 16 / 17, rel=0.01)  # less the mean of 17 of them
-    assert flat(ramp, ramp + stripes) == pytest.approx(0.0941 * (1 - 0.0156 / 0.1), rel=0.03)  # with some contrast
+    assert flat(ramp, ramp + stripes) == pytest.approx(0.0941 * (1 - 0.0077 / 0.1), rel=0.03)  # with some contrast
     assert flat(stripes, -stripes) == pytest.approx(0, abs=1e-3)  # a place with detail
     sharp = zero.clone().requires_grad_()
     TERMS["flat"].loss(RoundTrip(zero, zero, sharp + stripes)).backward()
     assert sharp.grad is not None
     assert torch.isfinite(sharp.grad).all()
+
+
+def test_what_flat_calls_detail_follows_the_size_of_a_picture() -> None:
+    def flat(side: int) -> float:
+        fake = torch.linspace(0, 12 * math.pi, side).sin().mul(0.1).expand(1, 3, side, side)
+        return float(TERMS["flat"].loss(RoundTrip(torch.zeros_like(fake), fake, fake)))
+
+    assert flat(256) == pytest.approx(flat(128), rel=0.05)
+    assert flat(128) > 0.03
+
+
+def test_steepness_is_the_mean_squared_gradient_of_a_logit() -> None:
+    pictures = torch.rand(2, 3, 32, 32, requires_grad=True)
+    apart = nn.Conv2d(3, 1, 4, stride=4)  # patches that share no pixel
+    coarse = nn.Conv2d(3, 1, 4, stride=4)
+    squared = [float(net.weight.detach().square().sum()) for net in (apart, coarse)]
+    assert float(steepness([apart(pictures)], pictures).detach()) == pytest.approx(squared[0], rel=1e-4)
+    both = [apart(pictures), torch.zeros(2, 1, 4, 4) + 0 * pictures.mean()]
+    assert float(steepness(both, pictures).detach()) == pytest.approx(squared[0] / 2, rel=1e-4)
+    half = [0 * apart(pictures), coarse(nn.functional.avg_pool2d(pictures, 2))]
+    assert float(steepness(half, pictures).detach()) == pytest.approx(squared[1] / 2, rel=1e-4), (
+        "in pixels of its scale"
+    )
+
+
+def test_steepness_of_patches_that_overlap_is_that_of_each() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 4, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 1, 4, padding=1))
+    pictures = torch.rand(4, 3, 64, 64, requires_grad=True)
+    logits = net(pictures)
+    inside = logits[:, 0, 8:-8:5, 8:-8:5].flatten()
+    gradients = [torch.autograd.grad(logit, pictures, retain_graph=True)[0] for logit in inside]
+    expected = float(torch.stack([gradient.square().sum() for gradient in gradients]).mean())
+    assert float(steepness([logits], pictures).detach()) == pytest.approx(expected, rel=0.15)
+
+
+def test_steepness_is_a_loss_of_discriminators_and_reaches_their_weights() -> None:
+    config = load_config(None, ["model.generator.channels=2", "model.generator.blocks=1", "loss.steepness=3"])
+    model = CycleGAN(config.model)
+    pair = (torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128))
+    losses, _ = discriminator_losses(model.discriminators, {"disc_a": pair, "disc_b": pair}, config.loss)
+    assert set(losses) == {"disc_a", "disc_b", "steepness_a", "steepness_b"}
+    losses["steepness_b"].backward()
+    first = model.disc_b.body[0].weight
+    assert first.grad is not None
+    before = float(losses["steepness_b"].detach())
+    with torch.no_grad():
+        first -= 0.1 * first.grad / first.grad.norm()
+    losses, _ = discriminator_losses(model.discriminators, {"disc_a": pair, "disc_b": pair}, config.loss)
+    assert float(losses["steepness_b"].detach()) < before
 
 
 class Counting(nn.Module):
