@@ -73,10 +73,13 @@ def test_memory_is_counted_at_its_peak_without_computing() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
-def test_a_step_takes_the_memory_that_it_is_said_to_need(wide: dict[str, Any]) -> None:
-    said = sum(step_memory(check_config(wide), torch.device("cpu"), torch.float32))
-    values = check_config(wide).model_dump_json()
-    words = [sys.executable, "-c", MEASURE_PEAK, values]
+@pytest.mark.parametrize(
+    "options", [{}, {"loss": {"steepness": 1}, "train": {"replay": 3}}], ids=["plain", "steepness"]
+)
+def test_a_step_takes_the_memory_that_it_is_said_to_need(wide: dict[str, Any], options: dict[str, Any]) -> None:
+    config = check_config(merged(wide, options))
+    said = sum(step_memory(config, torch.device("cpu"), torch.float32))
+    words = [sys.executable, "-c", MEASURE_PEAK, config.model_dump_json()]
     taken = float(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
     assert 0.85 * said < taken < 1.05 * said
 
