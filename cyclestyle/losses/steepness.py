@@ -1,23 +1,21 @@
 """Discriminators that are not steep, so that generators need not run after them (arXiv:1801.04406, section 4.1)."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
-def steepness(maps: list[Tensor], pictures: Tensor) -> Tensor:
-    """The mean squared norm of the gradient of a logit with respect to the picture, zero-centred (R1 and R2 at once).
+def steepness(discriminator: nn.Module, pictures: Tensor) -> Tensor:
+    """The mean squared norm of the gradient of a logit with respect to the picture, (B, 3, H, W) in [-1, 1]; a scalar.
 
     Gradients of all patches are found in one pass: their sum with random signs has the squared norm that they have
-    together, on average. The signs are the same in every step, as a resumed run shall have the same.
-
-    Args:
-        maps: logits of the scales of a discriminator, (B, 1, h, w) each; a pixel of scale s is 2**s pixels wide.
-        pictures: what they are about, (B, 3, H, W), which requires a gradient.
+    together, on average. The signs are the same in every step, as a resumed run shall have the same. A pixel is one of
+    the scale.
     """
+    pictures = pictures.detach().requires_grad_()
+    maps: list[Tensor] = discriminator(pictures)
     total = torch.zeros((), device=pictures.device)
     for scale, logits in enumerate(maps):
-        shown = _signs(logits) * logits.float()
-        total = total + 2**scale * shown.sum() / logits[0].numel() ** 0.5
+        total = total + 2**scale * (_signs(logits) * logits.float()).sum() / logits[0].numel() ** 0.5
     (gradient,) = torch.autograd.grad(total, pictures, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean() / len(maps)
 
