@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cyclestyle.config import LossConfig, ModelConfig, Section
 from cyclestyle.losses import ADVERSARIAL, TERMS
-from cyclestyle.losses.steepness import steepness
+from cyclestyle.losses.steepness import STEP, steepness
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.registry import build
 from cyclestyle.roundtrip import RoundTrip
@@ -104,11 +104,12 @@ def generator_losses(
 
 
 def discriminator_losses(
-    discriminators: nn.ModuleDict, pictures: Mapping[str, tuple[Tensor, Tensor]], weights: LossConfig
+    discriminators: nn.ModuleDict, pictures: Mapping[str, tuple[Tensor, Tensor]], weights: LossConfig, noise: Tensor
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses of the discriminators.
 
     Args:
+        noise: standard normal, (2, 3, H, W), from which the steepness is told; anything if that has no weight.
         pictures: for `disc_a` and `disc_b`, real pictures and translated ones (from the pool), (B, 3, H, W).
 
     Returns:
@@ -122,8 +123,10 @@ def discriminator_losses(
         on_fake = [m[len(real) :] for m in maps]
         losses[name] = adversarial.discriminator(on_real, on_fake)
         if weights.steepness > 0:
-            one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and much cheaper
-            losses[f"steepness_{name[-1]}"] = weights.steepness * steepness(discriminators[name], one_of_each)
+            one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
+            after = discriminators[name](one_of_each + STEP * noise)
+            before = [m[:: len(real)][:2] for m in maps]
+            losses[f"steepness_{name[-1]}"] = weights.steepness * steepness(before, after)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
         scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
     return losses, scores

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,9 +65,14 @@ class TrainStep:
             if name.startswith("real"):
                 pool.query(shown[name], rng)
             shown[name] = torch.cat([shown[name], pool.draw(state.replay, rng)])
-        losses_d, scores = self._discriminators(self._discriminators_learn, *shown.values())
+        losses_d, scores = self._discriminators(self._discriminators_learn, *shown.values(), self._noise(real_a))
         state.scaler.update()
         return _grouped("loss", {**losses, **losses_d}) | _grouped("score", scores)
+
+    def _noise(self, like: Tensor) -> Tensor:
+        """What `discriminator_losses` needs for two pictures, if it needs any."""
+        shape = (2 if self._weights.steepness > 0 else 0, *like.shape[1:])
+        return torch.from_numpy(self._state.random(6).standard_normal(shape, np.float32)).to(like.device)
 
     def _generators_learn(self, real_a: Tensor, real_b: Tensor) -> tuple[Values, Tensor, Tensor]:
         """Translate, there and back, and fool the discriminators."""
@@ -79,14 +85,14 @@ class TrainStep:
         return losses, trips["ba"].fake.detach(), trips["ab"].fake.detach()
 
     def _discriminators_learn(
-        self, real_a: Tensor, fake_a: Tensor, real_b: Tensor, fake_b: Tensor
+        self, real_a: Tensor, fake_a: Tensor, real_b: Tensor, fake_b: Tensor, noise: Tensor
     ) -> tuple[Values, Values]:
         """Tell real pictures from these and earlier translations."""
         state = self._state
         state.discriminators.requires_grad_(True)
         with self._mixed():
             pictures = {"disc_a": (real_a, fake_a), "disc_b": (real_b, fake_b)}
-            losses, scores = discriminator_losses(state.discriminators, pictures, self._weights)
+            losses, scores = discriminator_losses(state.discriminators, pictures, self._weights, noise)
         state.update(state.optim_d, losses)
         return losses, scores
 
