@@ -102,9 +102,9 @@ def test_the_loop_gives_the_losses_of_the_reference(
     }  # fmt: skip
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert len(lines) == 4
-    # The recording CPU had AVX-512. Rounding grows tenfold a step: with AVX2 the first two steps are equal to the last
-    # bit, the third differs by 9.7e-5, the fourth by 7e-4; in float64 the fourth differs by 1.4e-3.
-    steps = 4 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 3
-    for line, row in zip(lines[:steps], losses[:steps], strict=True):
+    # Rounding differs from CPU to CPU and is enlarged by Adam, whose first step is as long for small gradients as for
+    # large ones: the second to the fourth step differ by 0, 1e-4 and 7e-4 on an AMD with AVX2, by 2e-4, 2e-3 and 2.9e-3
+    # on an Intel with AVX-512. A learning rate that is a tenth off changes the second by 2.3e-3.
+    for line, row, most in zip(lines, losses[:4], (1e-6, 5e-4, 3e-3, 4e-3), strict=True):
         for column, value in zip(json.loads(about["loss_columns"]), row.tolist(), strict=True):
-            assert line[f"loss/{ours_by_theirs[column]}"] == pytest.approx(value, abs=1e-4), (line["step"], column)
+            assert line[f"loss/{ours_by_theirs[column]}"] == pytest.approx(value, abs=most), (line["step"], column)

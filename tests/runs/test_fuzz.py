@@ -15,6 +15,8 @@ from cyclestyle.translate.writing import write_frames
 from tests.clip_files import drawn, write_clip
 from tests.runs.test_training_runs import ROOT
 
+KEPT = '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>a lake</dc:title></rdf:Description>'
+
 READ_DAMAGED = """
 import resource, signal, sys
 import cv2
@@ -85,16 +87,16 @@ def samples(tmp_path: Path) -> Path:
     deep = Frame(pixels.astype(np.uint16) * 257)
     exif = Image.Exif()
     exif[0x010E] = "a lake"
-    xmp = Provenance("0" * 64, "AtoB", "ink to photo").packet()
+    origin = Provenance("0" * 64, "AtoB", "ink to photo")
     for suffix in (".avif", ".gif", ".heic", ".jpg", ".png", ".tif", ".webp"):
         about = About(exif=exif.tobytes(), milliseconds=[40, 60])
-        write_frames(folder / f"still{suffix}", [frame], About(exif=exif.tobytes()), xmp)
+        write_frames(folder / f"still{suffix}", [frame], About(exif=exif.tobytes(), xmp=KEPT), origin)
         if suffix not in (".jpg", ".heic"):
-            write_frames(folder / f"moving{suffix}", [frame, Frame(pixels[::-1].copy())], about, xmp)
-            write_frames(folder / f"clear{suffix}", [Frame(pixels, alpha)], About(), xmp)
+            write_frames(folder / f"moving{suffix}", [frame, Frame(pixels[::-1].copy())], about, origin)
+            write_frames(folder / f"clear{suffix}", [Frame(pixels, alpha)], About(), origin)
     for suffix in (".png", ".tif"):
-        write_frames(folder / f"deep{suffix}", [deep], About(exif=exif.tobytes()), xmp)
-    write_frames(folder / "pages.tif", [deep] * 3, About(), xmp)
+        write_frames(folder / f"deep{suffix}", [deep], About(exif=exif.tobytes(), xmp=KEPT), origin)
+    write_frames(folder / "pages.tif", [deep] * 3, About(), origin)
     for suffix in (".bmp", ".ico", ".jp2", ".pcx", ".ppm", ".tga"):
         Image.fromarray(pixels).save(folder / f"other{suffix}")
     exif[0x0112] = 6
