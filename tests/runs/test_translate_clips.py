@@ -76,7 +76,7 @@ def test_a_clip_is_translated_back_and_seen_side_by_side(run_dir: Path, tmp_path
 
 
 def test_a_killed_translation_goes_on_and_ends_with_the_same_file(run_dir: Path, tmp_path: Path) -> None:
-    clip = write_clip(tmp_path / "a.mp4", drawn(4 * LENGTH), sound=True)
+    clip = write_clip(tmp_path / "a.mp4", drawn(4 * LENGTH, (128, 96)), sound=True)
     words = [str(run_dir), str(clip), "-o", str(tmp_path / "killed"), "--device", "cpu", "--batch-size", "3"]
     process = subprocess.Popen([sys.executable, "-m", "cyclestyle.translate", *words], stdout=subprocess.DEVNULL)
     while not (parts := list(tmp_path.glob("killed/.a.mp4.partial-*/part_*"))):
