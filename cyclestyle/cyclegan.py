@@ -109,8 +109,8 @@ def discriminator_losses(
     """Losses of the discriminators.
 
     Args:
-        noise: standard normal, (2, 3, H, W), from which the steepness is told; anything if that has no weight.
         pictures: for `disc_a` and `disc_b`, real pictures and translated ones (from the pool), (B, 3, H, W).
+        noise: standard normal, (2, 3, H, W), from which the steepness is told; anything if that has no weight.
 
     Returns:
         losses by discriminator, whose sum is minimised, and mean logits `disc_X_real`, `disc_X_fake` for the log.
@@ -125,7 +125,7 @@ def discriminator_losses(
         if weights.steepness > 0:
             one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
             after = discriminators[name](one_of_each + STEP * noise)
-            before = [m[:: len(real)][:2] for m in maps]
+            before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
             losses[f"steepness_{name[-1]}"] = weights.steepness * steepness(before, after)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
         scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
