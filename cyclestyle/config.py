@@ -192,6 +192,9 @@ class TrainConfig(Section):
     decay_steps: int | None = Field(
         None, ge=0, validate_default=True, description="how many of max_steps the decay takes (null: half)"
     )
+    growth_steps: list[Annotated[int, Field(ge=1)]] = Field(
+        [], description="so many steps at half of crop_size first, as in [1500]; of [1000, 500] the first at a quarter"
+    )
     batch_size: int = Field(1, ge=1, description="pictures of each domain in a step")
     lr: float = Field(2e-4, gt=0, description="learning rate of Adam")
     beta1: float = Field(0.5, ge=0, lt=1, description="first beta of Adam")
@@ -241,6 +244,9 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _some_length(self) -> TrainConfig:
+        if self.max_steps is not None and sum(self.growth_steps) >= self.max_steps:
+            left = f"growth_steps {self.growth_steps} leave none of {self.max_steps} steps for the full size"
+            raise ValueError(f"{left}; lower them or raise max_steps")
         if self.max_steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("n_epochs and n_epochs_decay are both 0: nothing to train; raise one or set max_steps")
         return self

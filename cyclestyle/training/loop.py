@@ -15,6 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 import torch
+import torch.nn.functional as F
 from torch._subclasses.fake_tensor import FakeTensorMode
 from tqdm import tqdm
 
@@ -32,12 +33,13 @@ from cyclestyle.training.recovery import go_back, what_diverged
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder
 from cyclestyle.training.samples import Samples
-from cyclestyle.training.schedule import describe_length, rate_factor, total_steps
+from cyclestyle.training.schedule import describe_length, halvings, rate_factor, total_steps, work
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 
 log = logging.getLogger("cyclestyle")
 PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
+BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 
 def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool = False) -> int:
@@ -81,10 +83,11 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         new_step = partial(TrainStep, state, config.loss, dtype, config.train.compile)
-        loader, train_step = _loader(data, state, config), new_step()
+        loader, train_step, halved = _loader(data, state, config), new_step(), halvings(config.train, state.step)
         stack.callback(lambda: loader.close())
         next_save = _next(state.step, config.train.save_every_steps)
-        bar = stack.enter_context(tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True))
+        bar = tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True, bar_format=BAR)
+        stack.enter_context(bar)
         save = partial(_save, folder, config, state, report, stopped)
 
         while state.step < total and not stopped and not out_of_patience(config, state):
@@ -94,9 +97,15 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             except UserError:  # a picture is gone
                 save(must=True)
                 raise
+            if (times := halvings(config.train, state.step)) != halved:
+                halved, train_step = times, new_step()  # which is for batches of one size
+                log.info("step %d: pictures of %d pixels from here on", state.step, config.data.crop_size >> times)
+            if halved:
+                real_a, real_b = (F.avg_pool2d(batch, 2**halved) for batch in (real_a, real_b))
 
             with out_of_memory_told(config):
                 state.finish_step(train_step(real_a, real_b))
+            bar.set_postfix_str(f"{_time_left(config, state, total)} left", refresh=False)
             bar.update()
 
             # Tell, measure, show, keep; or go back.
@@ -113,7 +122,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 bar.update(state.step)
                 continue
             if due["log"]:
-                _log_numbers(report, state, state.step / total)
+                _log_numbers(report, state, state.step / total, _time_left(config, state, total))
             if due["evaluate"] and quality.split:
                 evaluate(state, quality, report, folder.checkpoints, config, dtype)
             if due["sample"]:
@@ -173,6 +182,8 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
     log.info("%s: %d %s and %d %s pictures, on %s", folder.path, count_a, name_a, count_b, name_b, where)
     length = describe_length(config.train, data.epoch_length(), total)
     log.info("from step %d to %s; progress: %s", step, length, folder.path / "log.txt")
+    if times := halvings(config.train, step):
+        log.info("pictures of %d pixels at first (train.growth_steps)", config.data.crop_size >> times)
     if step == total:
         log.info("nothing is left to do; to go on, raise %s", _length_option(config))
     if config.train.compile and step < total:
@@ -181,19 +192,22 @@ def _announce(config: Config, folder: RunFolder, data: UnpairedData, step: int, 
 
 
 def _check_sizes(config: Config) -> None:
-    """Whether crops pass through the networks."""
-    side = config.data.crop_size
+    """Whether crops pass through the networks, at the smallest size that they have in the run."""
+    side, times = config.data.crop_size, len(config.train.growth_steps)
+    least = side >> times
+    grows = ", or leave out a size of train.growth_steps" if times else ""
     with torch.no_grad(), FakeTensorMode():  # nothing but shapes is computed
-        model, crop = CycleGAN(config.model), torch.empty(1, 3, side, side)
-        if model.gen_ab(crop).shape != crop.shape:
-            raise ConfigError(f"data.crop_size: {side} is not a multiple of {model.stride}, as the generator needs")
+        model = CycleGAN(config.model)
+        if side % (model.stride << times):
+            raise ConfigError(f"data.crop_size: {side} is not a multiple of {model.stride << times}{grows}")
+        crop = torch.empty(1, 3, least, least)
         try:
             model.disc_a(crop)
         except (RuntimeError, ValueError):  # nothing is left of so small a picture
             name = config.model.discriminator.name
             raise ConfigError(
-                f"data.crop_size: {side} is too small for the {name}; raise it, or lower its layers or scales "
-                "(model.discriminator)"
+                f"data.crop_size: {least} is too small for the {name}; raise it, or lower its layers or scales "
+                f"(model.discriminator){grows}"
             ) from None
 
 
@@ -240,14 +254,18 @@ def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[
     }
 
 
-def _log_numbers(report: Report, state: TrainState, share: float) -> None:
+def _time_left(config: Config, state: TrainState, total: int) -> str:
+    share = work(config.train, state.step) / work(config.train, total)
+    return tqdm.format_interval(state.seconds * (1 / share - 1))
+
+
+def _log_numbers(report: Report, state: TrainState, share: float, left: str) -> None:
     """One entry."""
     means, steps, seconds = state.take_means()
     pace = steps * state.batch_size / seconds
     values = {"learning_rate": state.rate, "pictures_per_second": pace, "memory_gib": _memory_gib(state)}
     report.numbers(state.step, means | {f"train/{name}": value for name, value in values.items()})
     report.warnings(state.step, state.watch.look_at_losses(means))
-    left = tqdm.format_interval(state.seconds * (1 / share - 1))
     losses = "  ".join(f"{n.removeprefix('loss/')} {v:.3f}" for n, v in means.items() if n.startswith("loss/"))
     log.debug("step %d (%.0f %%)  %s  %.2f pictures/s  %s left", state.step, 100 * share, losses, pace, left)
 

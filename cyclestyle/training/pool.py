@@ -8,7 +8,8 @@ from torch import Tensor
 class ImagePool:
     """Keeps up to `size` pictures; once full, every second one asked for is an old one. Size 0 passes all through.
 
-    They are kept in half precision, which is finer than the levels of a file and takes half the memory.
+    They are kept in half precision, which is finer than the levels of a file and takes half the memory. All have one
+    size: those of another are forgotten when the first of a new one comes.
     """
 
     def __init__(self, size: int) -> None:
@@ -20,6 +21,8 @@ class ImagePool:
         images = images.detach()
         if self.size == 0:
             return images
+        if self.images and self.images[0].shape[1:] != images.shape[1:]:
+            self.images = []
         chosen = []
         for image in images.split(1):
             if len(self.images) < self.size:
@@ -40,7 +43,6 @@ class ImagePool:
     def state_dict(self) -> dict[str, list[Tensor]]:
         return {"images": self.images}
 
-    def load_state_dict(self, state: dict[str, list[Tensor]], device: torch.device, side: int) -> None:
-        """Take over kept pictures of `side` x `side` pixels, at most `size` of them."""
-        fitting = [image.to(device, torch.float16) for image in state["images"] if image.shape[-1] == side]
-        self.images = fitting[: self.size]
+    def load_state_dict(self, state: dict[str, list[Tensor]], device: torch.device) -> None:
+        """Take over kept pictures, at most `size` of them."""
+        self.images = [image.to(device, torch.float16) for image in state["images"][: self.size]]

@@ -165,7 +165,7 @@ class TrainState:
             self.scaler.load_state_dict(state["scaler"])
         for name, pool in self.pools.items():
             images = state["pools"].get(name, {"images": []})
-            pool.load_state_dict(images, self._device, self._config.data.crop_size)
+            pool.load_state_dict(images, self._device)
         self.sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self.summed, self.summed_seconds = state["summed"], state["summed_seconds"]
         self.retries, self.best = state.get("retries", 0), dict(state.get("best", {}))

@@ -116,12 +116,14 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
     assert_same_end(tmp_path / "run", straight)
 
 
+@pytest.mark.parametrize("growth", [[], [4], [6]])
 def test_earlier_pictures_are_the_same_after_a_stop(
-    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, growth: list[int]
 ) -> None:
-    assert run(tiny, tmp_path / "straight", train={"replay": 2}, loss={"steepness": 1}) == 0
-    run_until(4, tiny, tmp_path / "run", monkeypatch, train={"replay": 2}, loss={"steepness": 1})
-    assert run(tiny, tmp_path / "run", resume=True, train={"replay": 2}, loss={"steepness": 1}) == 0
+    more: dict[str, Any] = {"train": {"replay": 2, "growth_steps": growth}, "loss": {"steepness": 1}}
+    assert run(tiny, tmp_path / "straight", **more) == 0
+    run_until(4, tiny, tmp_path / "run", monkeypatch, **more)
+    assert run(tiny, tmp_path / "run", resume=True, **more) == 0
     assert_same_end(tmp_path / "run", tmp_path / "straight")
 
 

@@ -22,7 +22,7 @@ from cyclestyle.training.ema import update_average
 from cyclestyle.training.pool import ImagePool
 from cyclestyle.training.report import Report, logging_to
 from cyclestyle.training.run_folder import RunFolder, RunFolderError
-from cyclestyle.training.schedule import rate_factor, total_steps
+from cyclestyle.training.schedule import HALF, halvings, rate_factor, total_steps, work
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 from tests.helpers import differing, merged
@@ -236,13 +236,29 @@ def test_a_board_that_could_not_be_written_is_drawn_again(
     assert [e.step for e in board(tmp_path).Scalars("loss/x")] == [1, 2, 3, 4]
 
 
-def test_kept_pictures_of_another_size_do_not_go_on(tiny: dict[str, Any]) -> None:
-    state = state_after(check_config(tiny), 2)
-    assert len(state.pools["disc_a"].images) == 2
-    smaller = check_config(merged(tiny, {"data": {"crop_size": 16}}))
-    other = TrainState(smaller, torch.device("cpu"), torch.float32)
-    other.load_state_dict(state.state_dict())
-    assert other.pools["disc_a"].images == []
+def test_a_pool_forgets_pictures_of_another_size() -> None:
+    pool, rng = ImagePool(3), np.random.default_rng(0)
+    pool.query(torch.zeros(2, 3, 2, 2), rng)
+    assert torch.equal(pool.query(torch.ones(1, 3, 4, 4), rng), torch.ones(1, 3, 4, 4))
+    assert [image.shape for image in pool.images] == [(1, 3, 4, 4)]
+
+
+def test_steps_at_smaller_sizes_come_first_and_count_less(tiny: dict[str, Any]) -> None:
+    train = check_config(merged(tiny, {"train": {"growth_steps": [2, 3], "max_steps": 8}})).train
+    assert [halvings(train, step) for step in range(8)] == [2, 2, 1, 1, 1, 0, 0, 0]
+    assert [work(train, steps) for steps in (1, 3, 8)] == pytest.approx(
+        [HALF**2, 2 * HALF**2 + HALF, 3 + 2 * HALF**2 + 3 * HALF]
+    )
+    plain = check_config(tiny).train
+    assert halvings(plain, 0) == 0
+    assert work(plain, 7) == 7
+
+
+def test_growth_leaves_steps_at_the_full_size(tiny: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"growth_steps \[5, 3\] leave none of 8 steps .* raise max_steps"):
+        check_config(merged(tiny, {"train": {"growth_steps": [5, 3], "max_steps": 8}}))
+    with pytest.raises(ConfigError, match=r"train.growth_steps"):
+        check_config(merged(tiny, {"train": {"growth_steps": [0]}}))
 
 
 def test_changed_betas_count_on_resume(tiny: dict[str, Any]) -> None:
