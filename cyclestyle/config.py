@@ -244,9 +244,6 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _some_length(self) -> TrainConfig:
-        if self.max_steps is not None and sum(self.growth_steps) >= self.max_steps:
-            left = f"growth_steps {self.growth_steps} leave none of {self.max_steps} steps for the full size"
-            raise ValueError(f"{left}; lower them or raise max_steps")
         if self.max_steps is None and self.n_epochs + self.n_epochs_decay == 0:
             raise ValueError("n_epochs and n_epochs_decay are both 0: nothing to train; raise one or set max_steps")
         return self

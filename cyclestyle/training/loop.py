@@ -157,6 +157,9 @@ def _stand(config: Config, state: TrainState, data: UnpairedData, folder: RunFol
     if state.step > total:
         option = _length_option(config)
         raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
+    if sum(growth := config.train.growth_steps) >= total:
+        option = _length_option(config)
+        raise ConfigError(f"train.growth_steps: {growth} leave none of {total} steps at full size; raise {option}")
     return total
 
 

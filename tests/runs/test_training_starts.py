@@ -55,6 +55,7 @@ def test_fp16_scales_its_losses_and_resumes(
         ({"data": {"crop_size": 8}}, "data.crop_size: 8 is too small for the patchgan"),
         ({"train": {"growth_steps": [1, 1]}}, "data.crop_size: 8 is too small for the patchgan.* train.growth_steps"),
         ({"data": {"crop_size": 20}, "train": {"growth_steps": [1]}}, "data.crop_size: 20 is not a multiple of 8"),
+        ({"train": {"growth_steps": [99]}}, r"train.growth_steps: \[99\] leave none of \d+ steps .* train.max_steps"),
         ({"data": {"augment": [{"HorizontalFlip": {}}]}}, r"data.augment.A: gives uint8 \d+x40, not uint8 32x32"),
         ({"train": {"precision": "fp16"}}, "precision fp16: not native to cpu on this machine; use"),
         ({"train": {"init_from": "nowhere"}}, "train.init_from: nowhere: no such file"),

@@ -254,13 +254,6 @@ def test_steps_at_smaller_sizes_come_first_and_count_less(tiny: dict[str, Any]) 
     assert work(plain, 7) == 7
 
 
-def test_growth_leaves_steps_at_the_full_size(tiny: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"growth_steps \[5, 3\] leave none of 8 steps .* raise max_steps"):
-        check_config(merged(tiny, {"train": {"growth_steps": [5, 3], "max_steps": 8}}))
-    with pytest.raises(ConfigError, match=r"train.growth_steps"):
-        check_config(merged(tiny, {"train": {"growth_steps": [0]}}))
-
-
 def test_changed_betas_count_on_resume(tiny: dict[str, Any]) -> None:
     state = state_after(check_config(tiny), 1)
     other = TrainState(check_config(merged(tiny, {"train": {"beta1": 0.9}})), torch.device("cpu"), torch.float32)
