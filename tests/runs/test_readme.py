@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) for line in block.splitlines()]
 SMALL = "data.load_size=48 data.crop_size=48 model.generator.channels=4 model.generator.blocks=1 train.max_steps=4"
-SMALL += " model.discriminator.channels=4 model.discriminator.scales=2 train.decay_steps=2 report.sample_count=1"
+SMALL += " model.discriminator.channels=4 model.discriminator.scales=2 train.decay_steps=2 train.growth_steps=[1]"
+SMALL += " report.sample_count=1"
 DEMO = f"{SMALL} train.max_steps=6"
 
 
