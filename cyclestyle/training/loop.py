@@ -159,7 +159,9 @@ def _stand(config: Config, state: TrainState, data: UnpairedData, folder: RunFol
         raise ConfigError(f"{option}: the run has {state.step} steps behind it, {total} are asked for; raise it")
     if sum(growth := config.train.growth_steps) >= total:
         option = _length_option(config)
-        raise ConfigError(f"train.growth_steps: {growth} leave none of {total} steps at full size; raise {option}")
+        raise ConfigError(
+            f"train.growth_steps: {growth} leave none of {total} steps at full size; lower them or raise {option}"
+        )
     return total
 
 
@@ -198,7 +200,7 @@ def _check_sizes(config: Config) -> None:
     """Whether crops pass through the networks, at the smallest size that they have in the run."""
     side, times = config.data.crop_size, len(config.train.growth_steps)
     least = side >> times
-    grows = ", or leave out a size of train.growth_steps" if times else ""
+    grows = f" (train.growth_steps begins with {least}; train.growth_steps=[] with all of it)" if times else ""
     with torch.no_grad(), FakeTensorMode():  # nothing but shapes is computed
         model = CycleGAN(config.model)
         if side % (model.stride << times):
@@ -209,7 +211,7 @@ def _check_sizes(config: Config) -> None:
         except (RuntimeError, ValueError):  # nothing is left of so small a picture
             name = config.model.discriminator.name
             raise ConfigError(
-                f"data.crop_size: {least} is too small for the {name}; raise it, or lower its layers or scales "
+                f"data.crop_size: {side} is too small for the {name}; raise it, or lower its layers or scales "
                 f"(model.discriminator){grows}"
             ) from None
 
