@@ -29,7 +29,12 @@ RECIPE: dict[str, Any] = {  # that of configs/ink2photo.yaml, but for bilinear u
         "generator": {"norm": "group", "skips": True, "padding": "reflect", "anchored": True},
         "discriminator": {"norm": "none", "scales": 2},
     },
-    "loss": {"cycle": {"ab": 1, "ba": 0.3}, "identity": {"ab": 1, "ba": 0}, "flat": {"ab": 0, "ba": 5}, "steepness": 4},
+    "loss": {
+        "cycle": {"ab": 0.2, "ba": 0.1},
+        "identity": {"ab": 0.1, "ba": 0},
+        "flat": {"ab": 0, "ba": 5},
+        "steepness": 10,
+    },
     "train": {"replay": 3},
 }
 
