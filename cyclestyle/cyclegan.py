@@ -88,14 +88,17 @@ def round_trips(
 
 
 def generator_losses(
-    discriminators: nn.ModuleDict, trips: Mapping[str, RoundTrip], weights: LossConfig
+    discriminators: nn.ModuleDict, trips: Mapping[str, RoundTrip], weights: LossConfig, halvings: int = 0
 ) -> dict[str, Tensor]:
-    """Weighted losses of the generators, `NAME_ab` and `NAME_ba`, to be summed. Weight 0 leaves a term out."""
+    """Weighted losses of the generators, `NAME_ab` and `NAME_ba`, to be summed. Weight 0 leaves a term out.
+
+    `halvings` says how often the sides of the pictures were halved, which discriminators want to know.
+    """
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses = {}
     for direction, trip in trips.items():
         judge = discriminators["disc_b" if direction == "ab" else "disc_a"]
-        losses[f"adversarial_{direction}"] = adversarial.generator(judge(trip.fake))
+        losses[f"adversarial_{direction}"] = adversarial.generator(judge(trip.fake, halvings))
         for name, term in TERMS.items():
             weight = getattr(getattr(weights, name), direction)
             if weight > 0:
@@ -104,13 +107,18 @@ def generator_losses(
 
 
 def discriminator_losses(
-    discriminators: nn.ModuleDict, pictures: Mapping[str, tuple[Tensor, Tensor]], weights: LossConfig, noise: Tensor
+    discriminators: nn.ModuleDict,
+    pictures: Mapping[str, tuple[Tensor, Tensor]],
+    weights: LossConfig,
+    noise: Tensor,
+    halvings: int = 0,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses of the discriminators.
 
     Args:
         pictures: for `disc_a` and `disc_b`, real pictures and translated ones (from the pool), (B, 3, H, W).
         noise: standard normal, (2, 3, H, W), from which the steepness is told; anything if that has no weight.
+        halvings: how often the sides of the pictures were halved.
 
     Returns:
         losses by discriminator, whose sum is minimised, and mean logits `disc_X_real`, `disc_X_fake` for the log.
@@ -118,13 +126,13 @@ def discriminator_losses(
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses, scores = {}, {}
     for name, (real, fake) in pictures.items():
-        maps = discriminators[name](torch.cat([real, fake.detach()]))
+        maps = discriminators[name](torch.cat([real, fake.detach()]), halvings)
         on_real = [m[: len(real)] for m in maps]
         on_fake = [m[len(real) :] for m in maps]
         losses[name] = adversarial.discriminator(on_real, on_fake)
         if weights.steepness > 0:
             one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
-            after = discriminators[name](one_of_each + STEP * noise)
+            after = discriminators[name](one_of_each + STEP * noise, halvings)
             before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
             losses[f"steepness_{name[-1]}"] = weights.steepness * steepness(before, after)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()

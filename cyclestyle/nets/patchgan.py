@@ -35,10 +35,15 @@ class PatchDiscriminator(nn.Module):
             ]
         return nn.Sequential(*body, nn.Conv2d(wide, 1, 4, padding=1))
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        maps = [self.body(x)]
-        for body in self.coarser:
-            x = F.avg_pool2d(x, 2)
+    def forward(self, x: Tensor, halvings: int = 0) -> list[Tensor]:
+        """Of pictures whose sides were halved so often, networks judge what they judge of whole ones.
+
+        The finest, which would see none of what it is for, are left out; the coarsest never is.
+        """
+        bodies = [self.body, *self.coarser]
+        maps = []
+        for scale, body in enumerate(bodies[min(halvings, len(bodies) - 1) :]):
+            x = F.avg_pool2d(x, 2) if scale else x
             maps.append(body(x))
         return maps
 
@@ -57,5 +62,5 @@ class PixelDiscriminator(nn.Module):
             nn.Conv2d(2 * channels, 1, 1),
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
+    def forward(self, x: Tensor, halvings: int = 0) -> list[Tensor]:
         return [self.body(x)]

@@ -83,7 +83,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
         _announce(config, folder, data, state.step, total, f"{device.type} in {str(dtype).removeprefix('torch.')}")
 
         new_step = partial(TrainStep, state, config.loss, dtype, config.train.compile)
-        loader, train_step, halved = _loader(data, state, config), new_step(), halvings(config.train, state.step)
+        halved = halvings(config.train, state.step)
+        loader, train_step = _loader(data, state, config), new_step(halvings=halved)
         stack.callback(lambda: loader.close())
         next_save = _next(state.step, config.train.save_every_steps)
         bar = tqdm(total=total, initial=state.step, unit="step", disable=None, dynamic_ncols=True, bar_format=BAR)
@@ -98,7 +99,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 save(must=True)
                 raise
             if (times := halvings(config.train, state.step)) != halved:
-                halved, train_step = times, new_step()  # which is for batches of one size
+                halved, train_step = times, new_step(halvings=times)  # which is for batches of one size
                 log.info("step %d: pictures of %d pixels from here on", state.step, config.data.crop_size >> times)
             if halved:
                 real_a, real_b = (F.avg_pool2d(batch, 2**halved) for batch in (real_a, real_b))
@@ -116,7 +117,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
                 sentence = go_back(folder, config, state, partial(_first_state, config, device, dtype))
                 report.go_back(state.step)
                 report.warnings(state.step, {"diverged": sentence})
-                loader, train_step = _loader(data, state, config), new_step()
+                loader, train_step = _loader(data, state, config), new_step(halvings=halved)
                 next_save = _next(state.step, config.train.save_every_steps)
                 bar.reset(total)
                 bar.update(state.step)
@@ -207,7 +208,7 @@ def _check_sizes(config: Config) -> None:
             raise ConfigError(f"data.crop_size: {side} is not a multiple of {model.stride << times}{grows}")
         crop = torch.empty(1, 3, least, least)
         try:
-            model.disc_a(crop)
+            model.disc_a(crop, times)
         except (RuntimeError, ValueError):  # nothing is left of so small a picture
             name = config.model.discriminator.name
             raise ConfigError(

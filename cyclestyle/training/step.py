@@ -26,10 +26,13 @@ class TrainStep:
         weights: of the loss terms.
         dtype: of convolutions.
         compiled: compile the networks, see `check_compiler`.
+        halvings: how often the sides of the pictures were halved.
     """
 
-    def __init__(self, state: TrainState, weights: LossConfig, dtype: torch.dtype, compiled: bool = False) -> None:
-        self._state, self._weights, self._dtype = state, weights, dtype
+    def __init__(
+        self, state: TrainState, weights: LossConfig, dtype: torch.dtype, compiled: bool = False, halvings: int = 0
+    ) -> None:
+        self._state, self._weights, self._dtype, self._halvings = state, weights, dtype, halvings
         if compiled:
             for net in state.model.children():
                 net.compile(dynamic=False)  # in place: the names of weights stay
@@ -80,7 +83,7 @@ class TrainStep:
         state.discriminators.requires_grad_(False)
         with self._mixed():
             trips = round_trips(state.generators, real_a, real_b, needed_passes(self._weights))
-            losses = generator_losses(state.discriminators, trips, self._weights)
+            losses = generator_losses(state.discriminators, trips, self._weights, self._halvings)
         state.update(state.optim_g, losses)
         return losses, trips["ba"].fake.detach(), trips["ab"].fake.detach()
 
@@ -92,7 +95,7 @@ class TrainStep:
         state.discriminators.requires_grad_(True)
         with self._mixed():
             pictures = {"disc_a": (real_a, fake_a), "disc_b": (real_b, fake_b)}
-            losses, scores = discriminator_losses(state.discriminators, pictures, self._weights, noise)
+            losses, scores = discriminator_losses(state.discriminators, pictures, self._weights, noise, self._halvings)
         state.update(state.optim_d, losses)
         return losses, scores
 

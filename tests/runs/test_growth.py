@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from cyclestyle.checkpoint import read_checkpoint
 from cyclestyle.training.step import TrainStep
 from tests.runs.test_training_runs import run
 
@@ -30,3 +31,16 @@ def test_pictures_are_halved_at_first_and_the_log_says_so(
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "pictures of 16 pixels at first (train.growth_steps)" in log
     assert "step 3: pictures of 32 pixels from here on" in log
+
+
+def test_what_judges_the_finest_detail_waits_for_the_full_size(tiny: dict[str, Any], tmp_path: Path) -> None:
+    train = {"growth_steps": [6], "max_steps": 9, "keep_last": 3}
+    assert run(tiny, tmp_path, train=train, model={"discriminator": {"scales": 2}}) == 0
+    saved = [read_checkpoint(tmp_path / f"checkpoints/step_0000000{step}.pt")["model"] for step in (3, 6, 9)]
+    for name in ("disc_a.body.0.weight", "disc_b.body.0.weight"):
+        at_3, at_6, at_9 = (weights[name] for weights in saved)
+        assert torch.equal(at_3, at_6)
+        assert not torch.equal(at_6, at_9)
+    at_3, at_6, at_9 = (weights["disc_a.coarser.0.0.weight"] for weights in saved)
+    assert not torch.equal(at_3, at_6)
+    assert not torch.equal(at_6, at_9)

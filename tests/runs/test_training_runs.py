@@ -120,7 +120,8 @@ def test_a_stopped_run_goes_on_to_the_same_bit(
 def test_earlier_pictures_are_the_same_after_a_stop(
     tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, growth: list[int]
 ) -> None:
-    more: dict[str, Any] = {"train": {"replay": 2, "growth_steps": growth}, "loss": {"steepness": 1}}
+    train, model = {"replay": 2, "growth_steps": growth}, {"discriminator": {"scales": 2}}
+    more: dict[str, Any] = {"train": train, "model": model, "loss": {"steepness": 1}}
     assert run(tiny, tmp_path / "straight", **more) == 0
     run_until(4, tiny, tmp_path / "run", monkeypatch, **more)
     assert run(tiny, tmp_path / "run", resume=True, **more) == 0

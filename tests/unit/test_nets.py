@@ -92,6 +92,17 @@ def test_a_patch_logit_sees_as_many_pixels_as_stated(layers: int, scale: int, si
     assert (seen.max(0).values - seen.min(0).values + 1).tolist() == [size, size]
 
 
+def test_networks_of_a_discriminator_keep_to_their_resolution() -> None:
+    net = DISCRIMINATORS["patchgan"](channels=4, layers=1, norm="none", scales=3)
+    picture = torch.rand(1, 3, 64, 64)
+    whole = net(picture)
+    for halvings, judged in ((1, whole[1:]), (2, whole[2:])):
+        small = nn.functional.avg_pool2d(picture, 2**halvings)
+        for logits, expected in zip(net(small, halvings), judged, strict=True):
+            torch.testing.assert_close(logits, expected)
+    assert len(net(nn.functional.avg_pool2d(picture, 8), 3)) == 1
+
+
 def test_a_pixel_logit_sees_one_pixel() -> None:
     net = DISCRIMINATORS["pixel"](channels=4, norm="none")
     picture = torch.zeros(1, 3, 8, 8, requires_grad=True)
