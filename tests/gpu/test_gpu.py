@@ -30,10 +30,10 @@ RECIPE: dict[str, Any] = {  # that of configs/ink2photo.yaml, but for bilinear u
         "discriminator": {"norm": "none", "scales": 2},
     },
     "loss": {
-        "cycle": {"ab": 0.2, "ba": 0.1},
-        "identity": {"ab": 0.1, "ba": 0},
+        "cycle": {"ab": 0.02, "ba": 0.1},
+        "identity": {"ab": 0.01, "ba": 0.05},
         "flat": {"ab": 0, "ba": 5},
-        "steepness": 10,
+        "steepness": 5,
     },
     "train": {"replay": 3},
 }
