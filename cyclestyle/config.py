@@ -175,8 +175,12 @@ class LossConfig(Section):
     identity: Weight = Field(
         Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings"
     )
-    steepness: float = Field(
-        0, ge=0, description="weight of the gradient penalty (R1 and R2) of the discriminators, against spots of colour"
+    steepness: Weight = Field(
+        Weight(ab=0, ba=0),
+        description="weight of the gradient penalty (R1 and R2) of the discriminator, against spots of colour",
+    )
+    pink_steepness: Weight = Field(
+        Weight(ab=0, ba=0), description="the same along noise of all sizes, which leaves fine strokes to be judged"
     )
     flat: Weight = Field(
         Weight(ab=0, ba=0), description="weight of the detail that comes up where a picture is flat, against ripples"

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from cyclestyle.config import LossConfig, ModelConfig, Section
 from cyclestyle.losses import ADVERSARIAL, TERMS
-from cyclestyle.losses.steepness import STEP, steepness
+from cyclestyle.losses.steepness import NOISES, STEP, steepness
 from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.registry import build
 from cyclestyle.roundtrip import RoundTrip
@@ -130,11 +130,13 @@ def discriminator_losses(
         on_real = [m[: len(real)] for m in maps]
         on_fake = [m[len(real) :] for m in maps]
         losses[name] = adversarial.discriminator(on_real, on_fake)
-        if weights.steepness > 0:
-            one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
-            after = discriminators[name](one_of_each + STEP * noise, halvings)
-            before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
-            losses[f"steepness_{name[-1]}"] = weights.steepness * steepness(before, after)
+        one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
+        before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
+        for term, (colour, fading) in NOISES.items():
+            weight = getattr(getattr(weights, term), "ab" if name == "disc_b" else "ba")
+            if weight > 0:
+                after = discriminators[name](one_of_each + STEP * colour(noise), halvings)
+                losses[f"{term}_{name[-1]}"] = weight * steepness(before, after, fading)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
         scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
     return losses, scores

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cyclestyle.config import LossConfig
+from cyclestyle.config import LossConfig, Weight
 from cyclestyle.cyclegan import discriminator_losses, generator_losses, needed_passes, round_trips
+from cyclestyle.losses.steepness import NOISES
 from cyclestyle.training.cuda_graph import Recorded
 from cyclestyle.training.state import TrainState
 
@@ -74,7 +75,8 @@ class TrainStep:
 
     def _noise(self, like: Tensor) -> Tensor:
         """What `discriminator_losses` needs for two pictures, if it needs any."""
-        shape = (2 if self._weights.steepness > 0 else 0, *like.shape[1:])
+        needed = any(getattr(self._weights, term) != Weight(ab=0, ba=0) for term in NOISES)
+        shape = (2 if needed else 0, *like.shape[1:])
         return torch.from_numpy(self._state.random(6).standard_normal(shape, np.float32)).to(like.device)
 
     def _generators_learn(self, real_a: Tensor, real_b: Tensor) -> tuple[Values, Tensor, Tensor]:

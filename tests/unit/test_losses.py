@@ -1,5 +1,6 @@
 """Losses against values worked out by hand, and terms of weight 0, which cost nothing."""
 
+import itertools
 import math
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from cyclestyle.config import load_config
 from cyclestyle.cyclegan import CycleGAN, discriminator_losses, generator_losses, needed_passes, round_trips
 from cyclestyle.losses import ADVERSARIAL, TERMS
-from cyclestyle.losses.steepness import STEP, steepness
+from cyclestyle.losses.steepness import NOISES, STEP, pink, steepness
 from cyclestyle.roundtrip import RoundTrip
 
 REAL = [torch.tensor([[2.0, 0.0]])]
@@ -86,23 +87,58 @@ def test_steepness_is_the_mean_squared_gradient_of_a_logit() -> None:
         return [fine(x), coarse(nn.functional.avg_pool2d(x, 2))]
 
     with torch.no_grad():
-        told = [float(steepness([x], [y])) for x, y in zip(judged(pictures), judged(noisy), strict=True)]
-        both = float(steepness(judged(pictures), judged(noisy)))
+        told = [float(steepness([x], [y], fading=4)) for x, y in zip(judged(pictures), judged(noisy), strict=True)]
+        both = float(steepness(judged(pictures), judged(noisy), fading=4))
     assert told[0] == pytest.approx(squared[0], rel=0.03)
     assert told[1] == pytest.approx(squared[1] / 4, rel=0.03), "as if it were the first scale"
     assert both == pytest.approx((squared[0] + squared[1]) / 2, rel=0.03), "in pixels of their scales"
 
 
-def test_steepness_is_a_loss_of_discriminators_that_flattens_them() -> None:
-    config = load_config(None, ["model.generator.channels=2", "model.generator.blocks=1", "loss.steepness=3"])
+def test_pink_noise_has_as_much_power_in_each_octave_and_white_noise_four_times_as_much_in_the_finer() -> None:
+    noise = torch.randn(8, 3, 128, 128, generator=torch.Generator().manual_seed(0))
+
+    def octaves(x: torch.Tensor) -> list[float]:
+        spectrum = torch.fft.fft2(x).abs().square().mean((0, 1))
+        frequency = torch.fft.fftfreq(128).abs()
+        radius = torch.maximum(frequency[:, None], frequency[None])
+        return [float(spectrum[(radius >= 2**-n) & (radius < 2 ** (1 - n))].sum()) / 128**4 for n in (5, 4, 3, 2)]
+
+    ratios = [b / a for a, b in itertools.pairwise(octaves(noise))]
+    assert ratios == pytest.approx([4, 4, 4], rel=0.1)
+    ratios = [b / a for a, b in itertools.pairwise(octaves(pink(noise)))]
+    assert ratios == pytest.approx([1, 1, 1], rel=0.35)
+    for side in (32, 64, 100, 256):
+        assert float(pink(torch.randn(4, 3, side, side)).std()) == pytest.approx(1.1, abs=0.1), side
+
+
+def test_discriminators_may_see_fine_strokes_sooner_with_pink_steepness_and_tone_sooner_with_the_other() -> None:
+    torch.manual_seed(0)
+    noise, picture = torch.randn(16, 3, 64, 64), torch.zeros(16, 3, 64, 64)
+    of_strokes = torch.tensor([1.0, -1.0]).repeat(4, 2).expand(1, 3, 4, 4) / 48  # answers stripes by 1
+    of_tone = torch.ones(1, 3, 4, 4) / 48  # answers brightness by 1
+
+    def penalty(term: str, weight: torch.Tensor) -> float:
+        colour, fading = NOISES[term]
+        before, after = (nn.functional.conv2d(x, weight) for x in (picture, picture + STEP * colour(noise)))
+        return float(steepness([before], [after], fading))
+
+    white = penalty("steepness", of_tone) / penalty("steepness", of_strokes)
+    assert white == pytest.approx(1, rel=0.1)
+    assert penalty("pink_steepness", of_tone) / penalty("pink_steepness", of_strokes) > 10
+
+
+@pytest.mark.parametrize("term", ["steepness", "pink_steepness"])
+def test_steepness_is_a_loss_of_discriminators_that_flattens_them(term: str) -> None:
+    options = ["model.generator.channels=2", "model.generator.blocks=1", f"loss.{term}={{ab: 3, ba: 0}}"]
+    config = load_config(None, options)
     model = CycleGAN(config.model)
     real, fake, noise = torch.rand(3, 2, 3, 128, 128)
     pictures = {"disc_a": (real, fake), "disc_b": (fake, real)}
 
     def measured() -> torch.Tensor:
         losses, _ = discriminator_losses(model.discriminators, pictures, config.loss, noise)
-        assert set(losses) == {"disc_a", "disc_b", "steepness_a", "steepness_b"}
-        return losses["steepness_b"]
+        assert set(losses) == {"disc_a", "disc_b", f"{term}_b"}, "what judges translations to B"
+        return losses[f"{term}_b"]
 
     before = measured()
     before.backward()
@@ -112,8 +148,9 @@ def test_steepness_is_a_loss_of_discriminators_that_flattens_them() -> None:
         first -= 0.1 * first.grad / first.grad.norm()
         assert float(measured()) < float(before.detach())
     one_of_each = torch.stack([fake[0], real[0]])
+    colour, fading = NOISES[term]
     with torch.no_grad():
-        by_hand = steepness(model.disc_b(one_of_each), model.disc_b(one_of_each + STEP * noise))
+        by_hand = steepness(model.disc_b(one_of_each), model.disc_b(one_of_each + STEP * colour(noise)), fading)
         assert float(measured()) == pytest.approx(3 * float(by_hand), rel=1e-3)
 
 
@@ -139,7 +176,7 @@ def test_a_term_of_weight_0_costs_no_pass(overrides: list[str], calls: int) -> N
     assert sum(net.calls for net in nets.values()) == calls  # type: ignore[misc]
     discs = nn.ModuleDict({name: nn.Sequential() for name in ("disc_a", "disc_b")})
     for name in discs:
-        discs[name].forward = lambda x: [x.mean(1)]  # type: ignore[method-assign]
+        discs[name].forward = lambda x, halvings: [x.mean(1)]  # type: ignore[method-assign]
     names = generator_losses(discs, trips, weights).keys()
     assert {"adversarial_ab", "adversarial_ba"} <= names
     assert ("identity_ab" in names) == (weights.identity.ab > 0)
