@@ -33,7 +33,8 @@ RECIPE: dict[str, Any] = {  # that of configs/ink2photo.yaml, but for bilinear u
         "cycle": {"ab": 0.02, "ba": 0.1},
         "identity": {"ab": 0.01, "ba": 0.05},
         "flat": {"ab": 0, "ba": 5},
-        "steepness": 5,
+        "steepness": {"ab": 5, "ba": 0.5},
+        "pink_steepness": 1,
     },
     "train": {"replay": 3},
 }
