@@ -8,6 +8,7 @@ import yaml
 
 from cyclestyle.config import ConfigError, LossConfig, PixelOptions, Weight, check_config, list_options, load_config
 from cyclestyle.losses import ADVERSARIAL, TERMS
+from cyclestyle.losses.steepness import NOISES
 from cyclestyle.nets import DISCRIMINATORS
 from cyclestyle.strict_yaml import dump_yaml
 
@@ -164,7 +165,7 @@ def test_choices_of_components_are_those_of_the_tables() -> None:
     rows = {name: meaning for name, _, meaning in list_options()}
     assert f"({'|'.join(DISCRIMINATORS)})" in rows["model.discriminator.name"]
     assert set(get_args(LossConfig.model_fields["adversarial"].annotation)) == ADVERSARIAL.keys()
-    assert {n for n, f in LossConfig.model_fields.items() if isinstance(f.default, Weight)} == TERMS.keys()
+    assert {n for n, f in LossConfig.model_fields.items() if isinstance(f.default, Weight)} == {*TERMS, *NOISES}
 
 
 def test_every_option_has_a_meaning() -> None:
