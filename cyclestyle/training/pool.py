@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -9,11 +10,11 @@ class ImagePool:
     """Keeps up to `size` pictures; once full, every second one asked for is an old one. Size 0 passes all through.
 
     They are kept in half precision, which is finer than the levels of a file and takes half the memory. All have one
-    size: those of another are forgotten when the first of a new one comes.
+    size: when the first of a new one comes, the others are `resized`, or forgotten.
     """
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, size: int, resized: bool = False) -> None:
+        self.size, self.resized = size, resized
         self.images: list[Tensor] = []
 
     def query(self, images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -22,7 +23,8 @@ class ImagePool:
         if self.size == 0:
             return images
         if self.images and self.images[0].shape[1:] != images.shape[1:]:
-            self.images = []
+            kept = self.images if self.resized else []
+            self.images = [F.interpolate(image.float(), images.shape[2:]).to(torch.float16) for image in kept]
         chosen = []
         for image in images.split(1):
             if len(self.images) < self.size:

@@ -41,8 +41,9 @@ class TrainState:
         self.average = deepcopy(self.generators).requires_grad_(False) if train.ema > 0 else None
         self.optim_g, self.optim_d = (_adam(nets, train) for nets in (self.generators, self.discriminators))
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-        kept = ("disc_a", "disc_b", *(("real_a", "real_b") if train.replay else ()))
-        self.pools = {name: ImagePool(train.pool_size) for name in kept}
+        self.pools = {name: ImagePool(train.pool_size, resized=True) for name in ("disc_a", "disc_b")}
+        if train.replay:  # real pictures come anew; enlarged ones would have discriminators take blur for real
+            self.pools |= {name: ImagePool(train.pool_size) for name in ("real_a", "real_b")}
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.retries = 0
         self.best: dict[str, Any] = {}

@@ -236,11 +236,18 @@ def test_a_board_that_could_not_be_written_is_drawn_again(
     assert [e.step for e in board(tmp_path).Scalars("loss/x")] == [1, 2, 3, 4]
 
 
-def test_a_pool_forgets_pictures_of_another_size() -> None:
-    pool, rng = ImagePool(3), np.random.default_rng(0)
-    pool.query(torch.zeros(2, 3, 2, 2), rng)
-    assert torch.equal(pool.query(torch.ones(1, 3, 4, 4), rng), torch.ones(1, 3, 4, 4))
-    assert [image.shape for image in pool.images] == [(1, 3, 4, 4)]
+def test_a_pool_forgets_or_resizes_pictures_of_another_size() -> None:
+    small, large = torch.arange(12.0).reshape(3, 1, 2, 2), torch.zeros(1, 1, 4, 4)
+    for resized in (False, True):
+        pool, rng = ImagePool(4, resized), np.random.default_rng(0)
+        pool.query(small, rng)
+        pool.query(large, rng)
+        assert {image.shape for image in pool.images} == {large.shape}
+        assert len(pool.images) == (4 if resized else 1)
+        drawn = pool.draw(2, rng)
+        assert (drawn.shape, drawn.dtype) == ((2, 1, 4, 4), torch.float32)
+    averaged = torch.nn.functional.avg_pool2d(torch.cat(pool.images[:3]).float(), 2)
+    assert torch.equal(averaged, small), "a coarser scale judges them as before"
 
 
 def test_steps_at_smaller_sizes_come_first_and_count_less(tiny: dict[str, Any]) -> None:
