@@ -172,6 +172,7 @@ class Weight(Section):
 class LossConfig(Section):
     adversarial: Literal["lsgan", "hinge", "vanilla"] = Field("lsgan", description="adversarial loss")
     cycle: Weight = Field(Weight(ab=10, ba=10), description="weight of L1(rec, real), or {ab: ..., ba: ...}")
+    back_translation: Weight = Field(Weight(ab=0, ba=0), description="the same, but only the way back learns from it")
     identity: Weight = Field(
         Weight(ab=5, ba=5), description="weight of L1(G(y), y), which keeps the colours of paintings"
     )

@@ -13,7 +13,7 @@ from cyclestyle.nets import DISCRIMINATORS, GENERATORS, init_weights
 from cyclestyle.registry import build
 from cyclestyle.roundtrip import RoundTrip
 
-DIRECTIONS = ("ab", "ba")
+JUDGES = {"ab": "disc_b", "ba": "disc_a"}  # of the translations of a direction
 
 
 class CycleGAN(nn.Module):
@@ -55,10 +55,10 @@ def _build(kind: str, table: Mapping[str, type[nn.Module]], spec: Section) -> An
 
 
 def needed_passes(weights: LossConfig) -> dict[str, set[str]]:
-    """For each direction, which of the passes `rec` and `idt` some term of positive weight asks for."""
+    """For each direction, which of the passes `rec`, `back` and `idt` some term of positive weight asks for."""
     return {
         d: {term.needs for name, term in TERMS.items() if term.needs and getattr(getattr(weights, name), d) > 0}
-        for d in DIRECTIONS
+        for d in JUDGES
     }
 
 
@@ -70,20 +70,21 @@ def round_trips(
     Args:
         generators: of a CycleGAN, or their moving average.
         real_a, real_b: (B, 3, H, W) in [-1, 1].
-        needs: for `ab` and `ba`, which of `rec` and `idt` to compute besides `fake`.
+        needs: for `ab` and `ba`, which of `rec`, `back` and `idt` to compute besides `fake`.
 
     Returns:
         the RoundTrip of each direction.
     """
     trips = {}
-    for direction, there, back, real, example in (
+    for direction, there, home, real, example in (
         ("ab", generators["gen_ab"], generators["gen_ba"], real_a, real_b),
         ("ba", generators["gen_ba"], generators["gen_ab"], real_b, real_a),
     ):
         fake = there(real)
-        rec = back(fake) if "rec" in needs[direction] else None
+        rec = home(fake) if "rec" in needs[direction] else None
+        back = home(fake.detach()) if "back" in needs[direction] else None
         idt = there(example) if "idt" in needs[direction] else None
-        trips[direction] = RoundTrip(real, example, fake, rec, idt)
+        trips[direction] = RoundTrip(real, example, fake, rec, back, idt)
     return trips
 
 
@@ -97,7 +98,7 @@ def generator_losses(
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses = {}
     for direction, trip in trips.items():
-        judge = discriminators["disc_b" if direction == "ab" else "disc_a"]
+        judge = discriminators[JUDGES[direction]]
         losses[f"adversarial_{direction}"] = adversarial.generator(judge(trip.fake, halvings))
         for name, term in TERMS.items():
             weight = getattr(getattr(weights, name), direction)
@@ -125,16 +126,17 @@ def discriminator_losses(
     """
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses, scores = {}, {}
-    for name, (real, fake) in pictures.items():
+    for direction, name in JUDGES.items():
+        real, fake = pictures[name]
         maps = discriminators[name](torch.cat([real, fake.detach()]), halvings)
         on_real = [m[: len(real)] for m in maps]
         on_fake = [m[len(real) :] for m in maps]
         losses[name] = adversarial.discriminator(on_real, on_fake)
-        one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
-        before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
         for term, (colour, fading) in NOISES.items():
-            weight = getattr(getattr(weights, term), "ab" if name == "disc_b" else "ba")
+            weight = getattr(getattr(weights, term), direction)
             if weight > 0:
+                one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
+                before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
                 after = discriminators[name](one_of_each + STEP * colour(noise), halvings)
                 losses[f"{term}_{name[-1]}"] = weight * steepness(before, after, fading)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()

@@ -14,6 +14,7 @@ class RoundTrip:
         example: y, real pictures of Y, unpaired.
         fake: G(x).
         rec: F(G(x)), or None if no loss asks for it.
+        back: the same, but without a gradient to G, or None if no loss asks for it.
         idt: G(y), or None if no loss asks for it.
     """
 
@@ -21,4 +22,5 @@ class RoundTrip:
     example: Tensor
     fake: Tensor
     rec: Tensor | None = None
+    back: Tensor | None = None
     idt: Tensor | None = None

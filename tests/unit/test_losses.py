@@ -43,8 +43,9 @@ def test_scales_of_a_discriminator_count_alike() -> None:
 
 def test_cycle_and_identity_are_mean_absolute_differences() -> None:
     real, example = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4)
-    trip = RoundTrip(real, example, fake=real, rec=real + 0.25, idt=example - 0.5)
+    trip = RoundTrip(real, example, fake=real, rec=real + 0.25, back=real - 0.75, idt=example - 0.5)
     assert float(TERMS["cycle"].loss(trip)) == 0.25
+    assert float(TERMS["back_translation"].loss(trip)) == 0.75
     assert float(TERMS["identity"].loss(trip)) == 0.5
 
 
@@ -190,8 +191,8 @@ def test_directions_look_at_their_own_discriminator_and_pictures() -> None:
         ).model
     )
     a, b = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
-    trips = round_trips(model.generators, a, b, {"ab": {"rec", "idt"}, "ba": {"rec", "idt"}})
-    for direction, there, back, real, example in (
+    trips = round_trips(model.generators, a, b, {"ab": {"rec", "back", "idt"}, "ba": {"rec", "idt"}})
+    for direction, there, home, real, example in (
         ("ab", model.gen_ab, model.gen_ba, a, b),
         ("ba", model.gen_ba, model.gen_ab, b, a),
     ):
@@ -199,8 +200,9 @@ def test_directions_look_at_their_own_discriminator_and_pictures() -> None:
         assert torch.equal(trip.fake, there(real))
         assert trip.rec is not None
         assert trip.idt is not None
-        assert torch.equal(trip.rec, back(there(real)))
+        assert torch.equal(trip.rec, home(there(real)))
         assert torch.equal(trip.idt, there(example))
+    assert trips["ba"].back is None
     weights = load_config(None).loss
     losses = generator_losses(model.discriminators, trips, weights)
     lsgan = ADVERSARIAL["lsgan"]()
@@ -213,3 +215,17 @@ def test_directions_look_at_their_own_discriminator_and_pictures() -> None:
     assert torch.allclose(scores["disc_b_real"], model.disc_b(b)[0].mean())
     sum(loss.values()).backward()  # type: ignore[union-attr]
     assert all(p.grad is None for p in model.generators.parameters())
+
+
+def test_only_the_way_back_learns_from_back_translation() -> None:
+    model = CycleGAN(load_config(None, ["model.generator.channels=2", "model.generator.blocks=1"]).model)
+    a, b = torch.rand(1, 3, 32, 32), torch.rand(1, 3, 32, 32)
+
+    def taught(term: str) -> list[bool]:
+        trip = round_trips(model.generators, a, b, {"ab": {"rec", "back"}, "ba": set()})["ab"]
+        model.zero_grad()
+        TERMS[term].loss(trip).backward()
+        return [all(p.grad is not None for p in net.parameters()) for net in (model.gen_ab, model.gen_ba)]
+
+    assert taught("back_translation") == [False, True]
+    assert taught("cycle") == [True, True]
