@@ -198,7 +198,7 @@ class TrainConfig(Section):
         None, ge=0, validate_default=True, description="how many of max_steps the decay takes (null: half)"
     )
     growth_steps: list[Annotated[int, Field(ge=1)]] = Field(
-        [], description="so many steps at half of crop_size first, as in [1500]; of [1000, 500] the first at a quarter"
+        [], description="so many steps at half of crop_size first, as in [1200]; of [1200, 200] the first at a quarter"
     )
     batch_size: int = Field(1, ge=1, description="pictures of each domain in a step")
     lr: float = Field(2e-4, gt=0, description="learning rate of Adam")

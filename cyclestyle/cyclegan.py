@@ -93,7 +93,7 @@ def generator_losses(
 ) -> dict[str, Tensor]:
     """Weighted losses of the generators, `NAME_ab` and `NAME_ba`, to be summed. Weight 0 leaves a term out.
 
-    `halvings` says how often the sides of the pictures were halved, which discriminators want to know.
+    `halvings` says how often the sides of the pictures were halved: each network of a discriminator knows one size.
     """
     adversarial = ADVERSARIAL[weights.adversarial]()
     losses = {}
@@ -138,7 +138,7 @@ def discriminator_losses(
                 one_of_each = torch.cat([real[:1], fake[:1]])  # on average as good as all, and cheaper
                 before = [torch.cat([r[:1], f[:1]]) for r, f in zip(on_real, on_fake, strict=True)]
                 after = discriminators[name](one_of_each + STEP * colour(noise), halvings)
-                losses[f"{term}_{name[-1]}"] = weight * steepness(before, after, fading)
+                losses[f"{term}_{direction}"] = weight * steepness(before, after, fading)
         scores[f"{name}_real"] = torch.stack([m.detach().float().mean() for m in on_real]).mean()
         scores[f"{name}_fake"] = torch.stack([m.detach().float().mean() for m in on_fake]).mean()
     return losses, scores

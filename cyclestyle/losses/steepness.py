@@ -47,7 +47,7 @@ def steepness(before: list[Tensor], after: list[Tensor], fading: float) -> Tenso
 
     Args:
         before: logits of the scales of a discriminator, (B, 1, h, w) each.
-        after: those of the same pictures and STEP times noise of variance 1.
+        after: those of the same pictures and STEP times noise of a variance of about 1.
         fading: see `Noise`.
     """
     changes = [

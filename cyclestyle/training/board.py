@@ -23,7 +23,7 @@ log = logging.getLogger("cyclestyle")
 STORY = {
     "at a glance": {
         "adversarial: both generators": ["Multiline", [r"^loss/adversarial_(ab|ba)$"]],
-        "cycle: is the picture still in there?": ["Multiline", [r"^loss/cycle_(ab|ba)$"]],
+        "cycle: is the picture still in there?": ["Multiline", [r"^loss/(cycle|back_translation)_(ab|ba)$"]],
         "identity: are colours kept?": ["Multiline", [r"^loss/identity_(ab|ba)$"]],
         "discriminator of A: scores (apart: it wins; equal: it is fooled)": [
             "Multiline",

@@ -10,7 +10,8 @@ class ImagePool:
     """Keeps up to `size` pictures; once full, every second one asked for is an old one. Size 0 passes all through.
 
     They are kept in half precision, which is finer than the levels of a file and takes half the memory. All have one
-    size: when the first of a new one comes, the others are `resized`, or forgotten.
+    size: when the first of a new one comes, the others are `resized`, or forgotten. Pixels are repeated then, so that
+    what judges averages of them sees what it saw before.
     """
 
     def __init__(self, size: int, resized: bool = False) -> None:
@@ -24,7 +25,9 @@ class ImagePool:
             return images
         if self.images and self.images[0].shape[1:] != images.shape[1:]:
             kept = self.images if self.resized else []
-            self.images = [F.interpolate(image.float(), images.shape[2:]).to(torch.float16) for image in kept]
+            self.images = [
+                F.interpolate(image.float(), images.shape[2:], mode="nearest").to(torch.float16) for image in kept
+            ]
         chosen = []
         for image in images.split(1):
             if len(self.images) < self.size:

@@ -42,7 +42,7 @@ class TrainState:
         self.optim_g, self.optim_d = (_adam(nets, train) for nets in (self.generators, self.discriminators))
         self.scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
         self.pools = {name: ImagePool(train.pool_size, resized=True) for name in ("disc_a", "disc_b")}
-        if train.replay:  # real pictures come anew; enlarged ones would have discriminators take blur for real
+        if train.replay:  # enlarged ones would have discriminators take large pixels for real
             self.pools |= {name: ImagePool(train.pool_size) for name in ("real_a", "real_b")}
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.retries = 0

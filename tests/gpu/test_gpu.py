@@ -30,13 +30,14 @@ RECIPE: dict[str, Any] = {  # that of configs/ink2photo.yaml, but for bilinear u
         "discriminator": {"norm": "none", "scales": 2},
     },
     "loss": {
-        "cycle": {"ab": 0.02, "ba": 0.1},
+        "cycle": 0,
+        "back_translation": 0.5,
         "identity": {"ab": 0.01, "ba": 0.05},
         "flat": {"ab": 0, "ba": 5},
         "steepness": {"ab": 5, "ba": 0.5},
         "pink_steepness": 1,
     },
-    "train": {"replay": 3},
+    "train": {"replay": 3, "batch_size": 4},
 }
 
 

@@ -108,8 +108,9 @@ def test_pink_noise_has_as_much_power_in_each_octave_and_white_noise_four_times_
     assert ratios == pytest.approx([4, 4, 4], rel=0.1)
     ratios = [b / a for a, b in itertools.pairwise(octaves(pink(noise)))]
     assert ratios == pytest.approx([1, 1, 1], rel=0.35)
+    torch.manual_seed(0)
     for side in (32, 64, 100, 256):
-        assert float(pink(torch.randn(4, 3, side, side)).std()) == pytest.approx(1.1, abs=0.1), side
+        assert float(pink(torch.randn(16, 3, side, side)).std()) == pytest.approx(1.12, abs=0.12), side
 
 
 def test_discriminators_may_see_fine_strokes_sooner_with_pink_steepness_and_tone_sooner_with_the_other() -> None:
@@ -138,8 +139,8 @@ def test_steepness_is_a_loss_of_discriminators_that_flattens_them(term: str) -> 
 
     def measured() -> torch.Tensor:
         losses, _ = discriminator_losses(model.discriminators, pictures, config.loss, noise)
-        assert set(losses) == {"disc_a", "disc_b", f"{term}_b"}, "what judges translations to B"
-        return losses[f"{term}_b"]
+        assert set(losses) == {"disc_a", "disc_b", f"{term}_ab"}, "what judges translations to B"
+        return losses[f"{term}_ab"]
 
     before = measured()
     before.backward()
@@ -167,7 +168,13 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(
     ("overrides", "calls"),
-    [([], 6), (["loss.identity=0"], 4), (["loss.identity=0", "loss.cycle=0"], 2), (["loss.cycle={ab: 1, ba: 0}"], 5)],
+    [
+        ([], 6),
+        (["loss.identity=0"], 4),
+        (["loss.identity=0", "loss.cycle=0"], 2),
+        (["loss.cycle={ab: 1, ba: 0}"], 5),
+        (["loss.cycle=0", "loss.back_translation={ab: 1, ba: 0}"], 5),
+    ],
 )
 def test_a_term_of_weight_0_costs_no_pass(overrides: list[str], calls: int) -> None:
     weights = load_config(None, overrides).loss

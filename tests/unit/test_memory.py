@@ -74,7 +74,9 @@ def test_memory_is_counted_at_its_peak_without_computing() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory as Linux does")
 @pytest.mark.parametrize(
-    "options", [{}, {"loss": {"steepness": 1}, "train": {"replay": 3}}], ids=["plain", "steepness"]
+    "options",
+    [{}, {"loss": {"steepness": 1, "pink_steepness": 1, "back_translation": 1}, "train": {"replay": 3}}],
+    ids=["plain", "more terms"],
 )
 def test_a_step_takes_the_memory_that_it_is_said_to_need(wide: dict[str, Any], options: dict[str, Any]) -> None:
     config = check_config(merged(wide, options))

@@ -250,6 +250,17 @@ def test_a_pool_forgets_or_resizes_pictures_of_another_size() -> None:
     assert torch.equal(averaged, small), "a coarser scale judges them as before"
 
 
+def test_translations_are_remembered_at_a_new_size_and_real_pictures_are_not(tiny: dict[str, Any]) -> None:
+    config = check_config(merged(tiny, {"train": {"replay": 1}}))
+    state = TrainState(config, torch.device("cpu"), torch.float32)
+    step = TrainStep(state, config.loss, torch.float32)
+    for side in (16, 32):
+        state.begin_step(1.0)
+        state.finish_step(step(torch.rand(1, 3, side, side), torch.rand(1, 3, side, side)))
+    kept = {name: [len(image[0, 0]) for image in pool.images] for name, pool in state.pools.items()}
+    assert kept == {"disc_a": [32, 32], "disc_b": [32, 32], "real_a": [32], "real_b": [32]}
+
+
 def test_steps_at_smaller_sizes_come_first_and_count_less(tiny: dict[str, Any]) -> None:
     train = check_config(merged(tiny, {"train": {"growth_steps": [2, 3], "max_steps": 8}})).train
     assert [halvings(train, step) for step in range(8)] == [2, 2, 1, 1, 1, 0, 0, 0]
