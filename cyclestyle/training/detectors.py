@@ -38,7 +38,7 @@ TRANSLATIONS = {
         "translations to {target} show a checkerboard: start again with model.generator.upsample=bilinear",
     ),
     "droplets": Detector(
-        lambda n: n["droplets"] > 0.25,  # after 50 steps, a few are no fault
+        lambda n: n["droplets"] > 0.12,
         "translations to {target} show bright or dark droplets: if they stay, start again with "
         "model.generator.norm=group",
     ),

@@ -82,13 +82,13 @@ def test_a_fault_is_told_with_its_remedy_and_nothing_else(
     assert NAMES[1 if direction == "ab" else 0] in found[f"{fault}_{direction}"]
 
 
-def test_droplets_in_one_picture_of_five_are_no_fault() -> None:
+def test_droplets_in_one_picture_of_ten_are_no_fault() -> None:
     def told(droplets: float) -> list[str]:
         healthy = {"correlation": 0.9, "change": 0.2, "diversity": 1, "checkerboard": 0, "droplets": droplets}
         return list(Watch(NAMES).look_at_quality({f"{k}_{d}": v for k, v in healthy.items() for d in ("ab", "ba")}))
 
-    assert told(0.2) == []
-    assert told(0.3) == ["droplets_ab", "droplets_ba"]
+    assert told(0.1) == []
+    assert told(0.15) == ["droplets_ab", "droplets_ba"]
 
 
 def test_a_discriminator_that_wins_is_told_once_after_some_entries() -> None:

@@ -110,7 +110,7 @@ def test_pink_noise_has_as_much_power_in_each_octave_and_white_noise_four_times_
     assert ratios == pytest.approx([1, 1, 1], rel=0.35)
     torch.manual_seed(0)
     for side in (32, 64, 100, 256):
-        assert float(pink(torch.randn(16, 3, side, side)).std()) == pytest.approx(1.12, abs=0.12), side
+        assert float(pink(torch.randn(16, 3, side, side)).std()) == pytest.approx(1.1, abs=0.1), side
 
 
 def test_discriminators_may_see_fine_strokes_sooner_with_pink_steepness_and_tone_sooner_with_the_other() -> None:
