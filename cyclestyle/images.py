@@ -29,6 +29,7 @@ WHITE_IS_ZERO, UNSIGNED = 0, 1  # values of the second and the third
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
+CPU = torch.device("cpu")
 
 
 class ImageError(UserError):
@@ -280,10 +281,10 @@ def write_image(path: Path, picture: np.ndarray) -> None:
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
 
 
-def to_tensor(pictures: np.ndarray) -> Tensor:
-    """uint8 or uint16 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1]."""
+def to_tensor(pictures: np.ndarray, device: torch.device = CPU) -> Tensor:
+    """uint8 or uint16 (B, H, W, 3) or (H, W, 3) -> float32 (B, 3, H, W) in [-1, 1], on a device."""
     half = np.iinfo(pictures.dtype).max / 2
-    tensor = torch.from_numpy(np.array(pictures, np.uint8 if pictures.dtype == np.uint8 else np.float32))
+    tensor = torch.from_numpy(np.array(pictures, np.uint8 if pictures.dtype == np.uint8 else np.float32)).to(device)
     if tensor.ndim == 3:
         tensor = tensor[None]
     # Standard layout: strides left from (H, W, 3) would make every layer channels_last, whatever its weights are.

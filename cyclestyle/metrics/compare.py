@@ -52,7 +52,7 @@ class Described:
 
     def tensors(self) -> list[Tensor]:
         """The pictures in chunks, float (B, 3, S, S) in [-1, 1]."""
-        return [to_tensor(self.pictures[i : i + CHUNK]).to(self._extractors.device) for i in range(0, len(self), CHUNK)]
+        return [to_tensor(self.pictures[i : i + CHUNK], self._extractors.device) for i in range(0, len(self), CHUNK)]
 
     @cached_property
     def random(self) -> Tensor:

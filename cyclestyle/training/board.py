@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -112,9 +113,10 @@ class Board:
 
     def _add_picture(self, path: Path) -> None:
         source, target = self._names if path.stem.endswith("AtoB") else self._names[::-1]
-        png = path.read_bytes()
-        width, height = int.from_bytes(png[16:20]), int.from_bytes(png[20:24])  # as every PNG begins
-        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=png)
+        width = height = 0
+        with suppress(OSError), Image.open(path) as picture:  # a damaged one is shown as it is
+            width, height = picture.size
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
         value = Summary.Value(tag=f"samples/{source} to {target}", image=image)
         self._add(Summary(value=[value]), int(path.stem[:8]), path.stat().st_mtime)
 

@@ -187,5 +187,5 @@ def _translations(
     eager = torch.compiler.set_stance("force_eager") if config.train.compile else contextlib.nullcontext()
     with eager, torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
         for start in range(0, len(pictures), BATCH):
-            made.append(to_pixels(net(to_tensor(pictures[start : start + BATCH]).to(device))))
+            made.append(to_pixels(net(to_tensor(pictures[start : start + BATCH], device))))
     return np.concatenate(made)

@@ -37,7 +37,7 @@ class Samples:
         rows: dict[str, list[list[np.ndarray]]] = {"ab": [], "ba": []}
         with eager:
             for a, b in zip(*self._pictures, strict=False):
-                real_a, real_b = (to_tensor(pad_to_multiple(picture, stride)).to(device) for picture in (a, b))
+                real_a, real_b = (to_tensor(pad_to_multiple(picture, stride), device) for picture in (a, b))
                 with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
                     trips = round_trips(generators, real_a, real_b, {"ab": BOTH, "ba": BOTH})
                 for direction, real, example in (("ab", a, b), ("ba", b, a)):
@@ -54,9 +54,9 @@ class Samples:
 
 def sample_path(folder: Path, step: int, direction: str) -> Path:
     """Where the grid of `ab` or `ba` at a step is kept."""
-    return folder / f"{step:08d}_{'AtoB' if direction == 'ab' else 'BtoA'}.png"
+    return folder / f"{step:08d}_{'AtoB' if direction == 'ab' else 'BtoA'}.jpg"
 
 
 def sample_paths(folder: Path) -> list[Path]:
-    """The grids kept in a folder, by step; other files there are left alone."""
-    return sorted(p for p in folder.glob("*.png") if re.fullmatch(r"\d{8}_(AtoB|BtoA)", p.stem))
+    """The grids kept in a folder, by step; other files there are left alone. They were PNGs once."""
+    return sorted(p for p in folder.glob("*.*") if re.fullmatch(r"\d{8}_(AtoB|BtoA)\.(jpg|png)", p.name))

@@ -86,6 +86,8 @@ class Tiles:
                         kept = self._maps.get(stage.writes) or self._new_map(stage, in_memory, scratch)
                         kept.write(core.at_stride(stage.stride), made)
                 self._close(self._maps.keys() - self._needed_after(number))
+                if self._device.type == "cuda":  # what is cached has not the sizes of the next stage
+                    torch.cuda.empty_cache()
         finally:
             self._close(set(self._maps))
             for stage in self._stages:
@@ -163,10 +165,10 @@ class Tiles:
         inputs = []
         for name in stage.reads:
             if name == "picture":
-                x = to_tensor(self._picture[part.top : part.bottom, part.left : part.right])
+                x = to_tensor(self._picture[part.top : part.bottom, part.left : part.right], self._device)
             else:
-                x = self._maps[name].read(part.at_stride(self._strides[name]))
-            inputs.append(x.to(self._device, self._dtype))
+                x = self._maps[name].read(part.at_stride(self._strides[name])).to(self._device)
+            inputs.append(x.to(self._dtype))
         return stage.function(*inputs)
 
 

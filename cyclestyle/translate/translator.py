@@ -24,7 +24,7 @@ from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
 GIB = 2**30
-TILE, LEAST_TILE = 512, 64  # pixels
+TILE, LARGE_TILE, LEAST_TILE = 512, 1024, 64  # pixels; the second on a GPU
 ROOM = 3 * GIB  # for maps; with them 100 megapixels take less than 6 GB
 SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
@@ -186,7 +186,7 @@ class Translator:
                 if core is not None:
                     return np.stack([self._in_tiles(picture, core) for picture in pictures])
                 self._check_memory(pictures)
-                made = self._net(to_tensor(pictures).to(self.device, self.dtype))
+                made = self._net(to_tensor(pictures, self.device).to(self.dtype))
                 return self._pixels(pictures.dtype, made)
         except RuntimeError as error:
             if not is_out_of_memory(error):
@@ -225,12 +225,20 @@ class Translator:
         """The side of the tiles that a picture goes through in; None: in one pass."""
         if self._tile == "off" or (self._tile == "auto" and not self._is_tight(picture[None])):
             return None
-        core = TILE if self._tile == "auto" else int(self._tile)
+        core = self._auto_side() if self._tile == "auto" else int(self._tile)
         return core if max(picture.shape[:2]) > core else None
 
-    def _room(self) -> int:
-        """Bytes of memory that tiles may keep."""
+    def _auto_side(self) -> int:
+        """Of tiles; small ones take a GPU longer to launch than to run."""
         free = free_memory(self.device)
+        large = self.device.type == "cuda" and free is not None and LARGE_TILE**2 * self._bytes_a_pixel < free / 3
+        return LARGE_TILE if large else TILE
+
+    def _room(self) -> int:
+        """Bytes of memory that tiles may keep; a GPU has no other use for what is free."""
+        free = free_memory(self.device)
+        if self.device.type == "cuda" and free is not None:
+            return free // 2
         return ROOM if free is None else min(ROOM, free // 4)
 
     def _is_tight(self, pictures: np.ndarray) -> bool:

@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from cyclestyle.checkpoint import TrainedModel
 from cyclestyle.config import check_config
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.training import cuda_graph
 from cyclestyle.training.loop import train
+from cyclestyle.training.schedule import halvings
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
+from cyclestyle.translate.style import Style
 from cyclestyle.translate.translator import Translator
 from tests.helpers import differing, errors_of_gradients, merged
 
@@ -37,7 +40,7 @@ RECIPE: dict[str, Any] = {  # that of configs/ink2photo.yaml, but for bilinear u
         "steepness": {"ab": 5, "ba": 0.5},
         "pink_steepness": 1,
     },
-    "train": {"replay": 3, "batch_size": 4},
+    "train": {"replay": 3, "batch_size": 4, "growth_steps": [5]},
 }
 
 
@@ -56,13 +59,14 @@ def run(
     state = TrainState(config, device, dtype)
     if saved is not None:
         state.load_state_dict(saved)
-    step = TrainStep(state, config.loss, dtype, config.train.compile)
-    entries = []
+    entries, halved = [], -1
     while state.step < steps:
+        if (times := halvings(config.train, state.step)) != halved:
+            step, halved = TrainStep(state, config.loss, dtype, config.train.compile, times), times
         random = torch.Generator().manual_seed(state.step)
         pictures = torch.rand(2, config.train.batch_size, 3, 32, 32, generator=random) * 2 - 1
         state.begin_step(1.0 - state.step / 100)
-        result = step(*pictures.to(device))
+        result = step(*F.avg_pool2d(pictures.flatten(0, 1), 2**halved).unflatten(0, (2, -1)).to(device))
         entries.append({name: float(value) for name, value in result.items()})
         state.finish_step(result)
     return state, entries
@@ -132,6 +136,16 @@ def test_translations_equal_those_of_the_cpu(tiny: dict[str, Any], precision: st
         for device, p in (("cuda", precision), ("cpu", "fp32"))
     ]
     assert np.abs(results[0] - results[1]).mean() < mean
+
+
+def test_tiles_equal_one_pass(tiny: dict[str, Any]) -> None:
+    config = check_config(merged(tiny, {"model": {"generator": {"channels": 16, "blocks": 3}}}))
+    nets = CycleGAN(config.model).generators
+    model = TrainedModel(config, 0, {name: net.state_dict() for name, net in nets.items()}, Path())
+    picture = np.random.default_rng(0).integers(0, 255, (293, 430, 3), dtype=np.uint8)
+    style = Style("native")
+    whole, tiled = (Translator(model, "AtoB", "cuda", "fp32", t, style)(picture).astype(int) for t in ("off", 96))
+    assert np.abs(whole - tiled).max() <= 1
 
 
 def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_run_folder_holds_what_is_promised(straight: Path) -> None:
         "checkpoints/latest.pt",
         "checkpoints/latest.safetensors",
     } <= names
-    assert {f"samples/0000000{n}_{d}.png" for n in (4, 8) for d in ("AtoB", "BtoA")} <= names
+    assert {f"samples/0000000{n}_{d}.jpg" for n in (4, 8) for d in ("AtoB", "BtoA")} <= names
     assert [line["step"] for line in metrics(straight)] == [2, 4, 6, 8]
     expected = {f"loss/{t}_{d}" for t in ("adversarial", "cycle", "identity") for d in ("ab", "ba")}
     expected |= {"loss/disc_a", "loss/disc_b"} | {f"score/disc_{d}_{k}" for d in "ab" for k in ("real", "fake")}

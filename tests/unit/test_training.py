@@ -193,7 +193,7 @@ def test_a_grid_is_on_the_board_as_it_lies_in_the_folder_even_a_damaged_one(
     report = Report(tmp_path, config, 0)
     fill(report, 1, 2)
     report.close()
-    cut, whole = (tmp_path / "samples" / f"0000000{n}_AtoB.png" for n in (1, 2))
+    cut, whole = (tmp_path / "samples" / f"0000000{n}_AtoB.jpg" for n in (1, 2))
     cut.write_bytes(cut.read_bytes()[:30])
     Report(tmp_path, config, 2).close()
     shown = board(tmp_path).Images("samples/ink to photo")

@@ -129,7 +129,7 @@ def test_a_picture_that_does_not_fit_into_memory_is_named(run_dir: Path, monkeyp
         cyclestyle.Translator.load(run_dir)(noise(48, 64))
     monkeypatch.undo()
 
-    def full(pictures: np.ndarray) -> torch.Tensor:
+    def full(*_: object) -> torch.Tensor:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
 
     monkeypatch.setattr(translator_module, "to_tensor", full)
