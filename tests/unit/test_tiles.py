@@ -23,8 +23,9 @@ from cyclestyle.nets import GENERATORS
 from cyclestyle.nets.stages import Statistics, run_stages
 from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.maps import FileMap, MemoryMap, Part
+from cyclestyle.translate.style import Style
 from cyclestyle.translate.tiles import Tiles
-from cyclestyle.translate.translator import Translator
+from cyclestyle.translate.translator import GIB, Translator
 
 CPU = torch.device("cpu")
 VARIANTS: list[dict[str, Any]] = [
@@ -158,6 +159,25 @@ def test_tiles_are_taken_where_one_pass_would_need_half_of_the_memory(
     assert "in tiles of 64 pixels" in str(auto.tiling(picture))
     assert difference(auto(picture), whole) <= 1
     assert difference(auto.batch([picture, picture])[1], whole) <= 1
+
+
+def test_a_gpu_takes_larger_tiles_and_half_of_its_free_memory(
+    tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = Translator(trained(tiny), device="cpu", precision="fp32", style=Style("native"))
+    auto.device = torch.device("cuda")  # only a plan is made
+    auto.__dict__["_bytes_a_pixel"] = 2000.0
+    picture = np.empty((7500, 13300, 3), np.uint8)
+
+    def told(free: float) -> str:
+        monkeypatch.setattr(translator_module, "free_memory", lambda device: round(free * GIB))
+        return str(auto.tiling(picture))
+
+    assert "in tiles of 512 pixels, with 0.6 GiB of memory; one" in told(5)
+    assert "in tiles of 1024 pixels, with 0.6 GiB of memory; one" in told(8)
+    monkeypatch.setattr(translator_module, "ROOM", 0)
+    assert "in tiles of 1024 pixels, with 0.6 GiB of memory; one" in told(8)
+    assert "with 0.2 GiB of memory and a scratch file of 0.4 GiB" in told(0.5)
 
 
 def test_a_scratch_file_is_announced_and_must_have_room(
