@@ -7,7 +7,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
@@ -15,6 +14,7 @@ from torch.utils.tensorboard import summary
 
 from cyclestyle.config import Config
 from cyclestyle.files import whole_lines
+from cyclestyle.images import ImageError, open_image
 from cyclestyle.strict_yaml import dump_yaml
 from cyclestyle.training.samples import sample_paths
 
@@ -114,7 +114,7 @@ class Board:
     def _add_picture(self, path: Path) -> None:
         source, target = self._names if path.stem.endswith("AtoB") else self._names[::-1]
         width = height = 0
-        with suppress(OSError), Image.open(path) as picture:  # a damaged one is shown as it is
+        with suppress(ImageError), open_image(path) as picture:  # a damaged one is shown as it is
             width, height = picture.size
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
         value = Summary.Value(tag=f"samples/{source} to {target}", image=image)

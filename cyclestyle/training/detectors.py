@@ -12,12 +12,12 @@ class Detector(NamedTuple):
     Attributes:
         test: of the numbers of one direction (or discriminator), without the suffix of their names.
         sentence: `{source}` and `{target}` stand for the domains' names.
-        looks: how often in a row it must hold; one that healthy runs show in passing needs more than one.
+        at_first: whether it means something in the first measurement, of generators that have hardly learned.
     """
 
     test: Callable[[Numbers], bool]
     sentence: str
-    looks: int = 1
+    at_first: bool = True
 
 
 TRANSLATIONS = {
@@ -41,16 +41,16 @@ TRANSLATIONS = {
     ),
     "droplets": Detector(
         lambda n: n["droplets"] > 0.12,
-        "translations to {target} show bright or dark droplets that stay: start again with model.generator.norm=group",
-        looks=2,
+        "translations to {target} show bright or dark droplets: start again with model.generator.norm=group",
+        at_first=False,
     ),
 }
 WON = Detector(
     lambda n: n["loss"] < 0.02,
     "the discriminator of {target} has won, and the generator learns nothing from it: lower its "
     "model.discriminator.channels or layers, or start again from an earlier checkpoint with a lower train.lr",
-    looks=5,
 )
+
 BLIND = (
     "the val (else test) pictures are too few, or too alike, to tell {by}: no best.pt is kept, and train.early_stop "
     "does not end the run; put more pictures there"
@@ -58,21 +58,27 @@ BLIND = (
 
 
 class Watch:
-    """Tells of each fault once, when it is sure; one that went away and comes back is told again.
+    """Tells of each fault once, when it appears; one that went away and comes back is told again.
 
     Args:
         names: of domains A and B.
     """
 
     def __init__(self, names: list[str]) -> None:
-        self._names = names
-        self._in_a_row: dict[str, int] = {}  # of the last looks, how many showed a fault
+        self._names, self._there = names, set[str]()
+        self._entries_won: dict[str, int] = {}
+        self._has_measured = False
 
     def state_dict(self) -> dict[str, Any]:
-        return {"in_a_row": dict(self._in_a_row)}
+        return {
+            "there": sorted(self._there),
+            "entries_won": dict(self._entries_won),
+            "has_measured": self._has_measured,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._in_a_row = dict(state.get("in_a_row", {}))
+        self._there, self._entries_won = set(state.get("there", ())), dict(state.get("entries_won", {}))
+        self._has_measured = state.get("has_measured", False)
 
     def look_at_quality(self, numbers: Numbers) -> dict[str, str]:
         """Sentences by `NAME_ab` or `NAME_ba`, from what `Quality.measure` gives."""
@@ -80,22 +86,27 @@ class Watch:
         for direction, (source, target) in (("ab", self._names), ("ba", self._names[::-1])):
             own = {n.removesuffix(f"_{direction}"): v for n, v in numbers.items() if n.endswith(f"_{direction}")}
             for name, detector in TRANSLATIONS.items():
-                found |= self._told(f"{name}_{direction}", detector, own, source, target)
+                wrong = detector.test(own) and (detector.at_first or self._has_measured)
+                found |= self._told(f"{name}_{direction}", wrong, detector.sentence, source, target)
+        self._has_measured = True
         return found
 
     def look_at_best(self, by: str, numbers: Numbers) -> dict[str, str]:
         """A sentence where there is no number of what the best generators are chosen by."""
-        blind = Detector(lambda n: not any(name in n for name in (by, f"{by}_ab", f"{by}_ba")), BLIND.format(by=by))
-        return self._told("no_best", blind, numbers, *self._names)
+        missing = not any(name in numbers for name in (by, f"{by}_ab", f"{by}_ba"))
+        return self._told("no_best", missing, BLIND.format(by=by), *self._names)
 
-    def look_at_losses(self, means: Numbers) -> dict[str, str]:
-        """Sentences by `discriminator_won_a` or `_b`, from means of the log."""
+    def look_at_losses(self, means: Numbers, entries: int = 5) -> dict[str, str]:
+        """Sentences by `discriminator_won_a` or `_b`, from means of the log, once for `entries` in a row."""
         found: dict[str, str] = {}
         for letter, (target, source) in (("a", self._names), ("b", self._names[::-1])):
-            own = {"loss": means[f"loss/disc_{letter}"]}
-            found |= self._told(f"discriminator_won_{letter}", WON, own, source, target)
+            won = WON.test({"loss": means[f"loss/disc_{letter}"]})
+            self._entries_won[letter] = self._entries_won.get(letter, 0) + 1 if won else 0
+            lasting = self._entries_won[letter] >= entries
+            found |= self._told(f"discriminator_won_{letter}", lasting, WON.sentence, source, target)
         return found
 
-    def _told(self, name: str, detector: Detector, numbers: Numbers, source: str, target: str) -> dict[str, str]:
-        looks = self._in_a_row[name] = self._in_a_row.get(name, 0) + 1 if detector.test(numbers) else 0
-        return {name: detector.sentence.format(source=source, target=target)} if looks == detector.looks else {}
+    def _told(self, name: str, wrong: bool, sentence: str, source: str, target: str) -> dict[str, str]:
+        known = name in self._there
+        (self._there.add if wrong else self._there.discard)(name)
+        return {name: sentence.format(source=source, target=target)} if wrong and not known else {}

@@ -68,11 +68,11 @@ class Report:
     def pictures(self, step: int, grids: dict[str, np.ndarray]) -> None:
         """Keep the grids of `ab` and `ba`, uint8 (H, W, 3)."""
         for direction, picture in grids.items():
-            path = sample_path(self._samples, step, direction)
+            path = sample_path(self._samples, step, direction, picture)
             try:
                 write_image(path, picture)
             except OSError as error:
-                log.warning("%s cannot be written: %s", path, error.strerror)
+                log.warning("%s cannot be written: %s", path, error.strerror or error)
             else:
                 self._board.picture(path)
 

@@ -14,6 +14,7 @@ from cyclestyle.data.held_out import held_out
 from cyclestyle.images import grid, pad_to_multiple, to_pixels, to_tensor
 
 BOTH = {"rec", "idt"}
+JPEG_SIDE = 65_500  # pixels
 
 
 class Samples:
@@ -52,11 +53,12 @@ class Samples:
         return grids
 
 
-def sample_path(folder: Path, step: int, direction: str) -> Path:
-    """Where the grid of `ab` or `ba` at a step is kept."""
-    return folder / f"{step:08d}_{'AtoB' if direction == 'ab' else 'BtoA'}.jpg"
+def sample_path(folder: Path, step: int, direction: str, grid: np.ndarray) -> Path:
+    """Where a grid of `ab` or `ba` is kept: as JPEG, which is written ten times as fast as PNG, if it has room."""
+    name, suffix = "AtoB" if direction == "ab" else "BtoA", "jpg" if max(grid.shape) <= JPEG_SIDE else "png"
+    return folder / f"{step:08d}_{name}.{suffix}"
 
 
 def sample_paths(folder: Path) -> list[Path]:
-    """The grids kept in a folder, by step; other files there are left alone. They were PNGs once."""
+    """The grids kept in a folder, by step; other files there are left alone. Once all were PNGs."""
     return sorted(p for p in folder.glob("*.*") if re.fullmatch(r"\d{8}_(AtoB|BtoA)\.(jpg|png)", p.name))

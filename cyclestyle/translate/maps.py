@@ -99,7 +99,7 @@ class FileMap:
         return cells.permute(2, 0, 1)[None]
 
     def write(self, part: Part, values: Tensor) -> None:
-        cells = values[0].permute(1, 2, 0).to(self._dtype).contiguous().cpu()  # sorted where the values are
+        cells = values[0].permute(1, 2, 0).to(self._dtype).contiguous().cpu()  # in the order of the file
         for row, line in enumerate(_bytes(cells), part.top):
             if os.pwrite(self._file.fileno(), line, self._offset(row, part.left)) < line.nbytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

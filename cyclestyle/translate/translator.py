@@ -24,8 +24,8 @@ from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
 GIB = 2**30
-TILE, LARGE_TILE, LEAST_TILE = 512, 1024, 64  # pixels; the second on a GPU
-ROOM = 3 * GIB  # for maps; with them 100 megapixels take less than 6 GB
+TILE, LARGE_TILE, LEAST_TILE = 512, 1024, 64  # pixels; a GPU with memory takes the second
+ROOM = 3 * GIB  # for maps on a CPU; with them 100 megapixels take less than 6 GB
 SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -194,8 +194,8 @@ class Translator:
         raise self._too_large(pictures, ", more than there is")
 
     def _in_tiles(self, picture: np.ndarray, core: int) -> np.ndarray:
-        tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
-        _, needed = tiles.kept(self._room())
+        tiles, room = Tiles(self._net.stages(), picture, core, self.device, self.dtype), self._room()
+        _, needed = tiles.kept(room)
         free = shutil.disk_usage(self.scratch).free
         if needed > free:
             raise UserError(
@@ -206,7 +206,7 @@ class Translator:
             keep_freed_memory()  # tiles are small
         try:
             with tqdm(total=tiles.work, unit="tile", disable=None, leave=False) as bar:
-                return tiles.translate(self._room(), self.scratch, partial(self._pixels, picture.dtype), bar.update)
+                return tiles.translate(room, self.scratch, partial(self._pixels, picture.dtype), bar.update)
         except OSError as error:
             raise UserError(
                 f"{self.scratch}: a scratch file cannot be kept there: {error.strerror}; free some space, or choose "
@@ -229,13 +229,13 @@ class Translator:
         return core if max(picture.shape[:2]) > core else None
 
     def _auto_side(self) -> int:
-        """Of tiles; small ones take a GPU longer to launch than to run."""
+        """The side of tiles, in pixels; small ones take a GPU longer to launch than to run."""
         free = free_memory(self.device)
         large = self.device.type == "cuda" and free is not None and LARGE_TILE**2 * self._bytes_a_pixel < free / 3
         return LARGE_TILE if large else TILE
 
     def _room(self) -> int:
-        """Bytes of memory that tiles may keep; a GPU has no other use for what is free."""
+        """Bytes of memory that maps may take."""
         free = free_memory(self.device)
         if self.device.type == "cuda" and free is not None:
             return free // 2

@@ -13,6 +13,7 @@ import torch
 from cyclestyle.checkpoint import save_checkpoint
 from cyclestyle.config import check_config, load_config
 from cyclestyle.cyclegan import CycleGAN
+from cyclestyle.images import write_image
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 from tests.clip_files import drawn, write_clip
@@ -98,6 +99,24 @@ def test_recipes_are_compared_on_the_same_pictures(tiny: dict[str, Any], tmp_pat
         assert again == own
         assert other[2] != own[2]
         assert float(other[2]) - float(own[2]) == pytest.approx(float(other[4].split()[0]), abs=2e-3)
+
+
+def test_tiles_are_compared_with_one_pass(run_dir: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    write_image(tmp_path / "noise.png", noise)
+    words = [str(run_dir), str(tmp_path / "noise.png"), "--tile", "off", "64", "--megapixels", "0.006", "0.02"]
+    done = subprocess.run(
+        [sys.executable, "benchmarks/tiles.py", *words, "--device", "cpu"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        f"{s}, tile {t}" for s in ("89x67", "163x122") for t in ("off", 64)
+    ]
+    assert all(("in tiles of 64 pixels" in line) == ("tile 64" in line) for line in lines)
+    differences = [int(line.partition("differs by ")[2].split()[0]) for line in lines]
+    assert differences[0] == differences[2] == 0
+    assert max(differences) <= 1
 
 
 def test_flicker_is_told_from_steadiness(

@@ -212,11 +212,19 @@ def test_a_closed_terminal_does_not_end_the_run(tmp_path: Path, monkeypatch: pyt
     assert "saved" in (tmp_path / "log.txt").read_text()
 
 
-def test_files_of_others_among_the_samples_are_left_alone(tmp_path: Path, tiny: dict[str, Any]) -> None:
-    (tmp_path / "samples").mkdir()
-    (tmp_path / "samples" / "20260101_holiday.png").write_bytes(b"mine")
-    Report(tmp_path, check_config(tiny), 0).close()
-    assert (tmp_path / "samples" / "20260101_holiday.png").read_bytes() == b"mine"
+def test_of_the_samples_only_grids_of_later_steps_go_also_such_as_are_too_large_for_jpeg(
+    tmp_path: Path, tiny: dict[str, Any]
+) -> None:
+    report, tall = Report(tmp_path, check_config(tiny), 0), np.zeros((65_501, 4, 3), np.uint8)
+    for step in (1, 2):
+        report.pictures(step, {"ab": tall, "ba": tall[:4]})
+    report.close()
+    mine = tmp_path / "samples" / "20260101_holiday.jpg"
+    mine.write_bytes(b"mine")
+    Report(tmp_path, check_config(tiny), 1).close()
+    assert sorted(p.name for p in mine.parent.iterdir()) == ["00000001_AtoB.png", "00000001_BtoA.jpg", mine.name]
+    [shown] = board(tmp_path).Images("samples/ink to photo")
+    assert (shown.step, shown.width, shown.height) == (1, 4, 65_501)
 
 
 def test_a_board_that_could_not_be_written_is_drawn_again(
