@@ -18,6 +18,7 @@ from cyclestyle.checkpoint import read_model
 from cyclestyle.config import check_config
 from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.unpaired import list_pictures
+from cyclestyle.devices import pick_device, precise_device
 from cyclestyle.metrics.compare import Described, Extractors, checkerboard, kid_random, pairs, swd
 from cyclestyle.metrics.distances import interval, resamplings
 from cyclestyle.translate.translator import Translator
@@ -42,7 +43,7 @@ def main() -> int:
     args = parser.parse_args()
     size = {"load_size": round(args.size * 286 / 256), "crop_size": args.size}
     data = check_config({"data": {"root": args.root, **size}}).data
-    extractors = Extractors(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    extractors = Extractors(precise_device(pick_device("auto")))
 
     def read(folder: str, seed: int) -> Described:
         return Described(middle_squares(list_pictures(data, folder), data, folder)[0], extractors, seed)

@@ -29,6 +29,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def precise_device(device: torch.device) -> torch.device:
+    """The device, or the CPU in place of one without float64, as Apple's."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
     """The type that convolutions compute in; `auto` takes the fastest that the device computes natively.
 

@@ -15,6 +15,7 @@ import torch
 from cyclestyle import __version__
 from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.config import DataConfig
+from cyclestyle.devices import precise_device
 from cyclestyle.errors import UserError
 from cyclestyle.evaluate.measure import FEW, Sets
 from cyclestyle.files import whole_lines
@@ -47,7 +48,7 @@ def pick_extractors(weights: Path | None, device: torch.device) -> tuple[Extract
     Raises:
         UserError: `weights` is given and cannot be used.
     """
-    path = weights or DEFAULT_PATH.expanduser()
+    path, device = weights or DEFAULT_PATH.expanduser(), precise_device(device)
     try:
         inception = InceptionFeatures(path, device)
     except UserError as error:

@@ -64,7 +64,7 @@ class Statistics:
         # In bf16 this takes a tenth of the time of torch.var_mean.
         F.batch_norm(part.contiguous(memory_format=layout), mean, variance, training=True, momentum=1.0)
         count = part.shape[2:].numel()
-        mean, variance = mean.double().cpu(), variance.double().cpu() * ((count - 1) / count)
+        mean, variance = mean.cpu().double(), variance.cpu().double() * ((count - 1) / count)
         total = self._count + count
         off = mean - self._mean
         self._squares = self._squares + variance * count + off**2 * (self._count * count / total)

@@ -16,6 +16,7 @@ from cyclestyle.config import Config
 from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.layout import DataError
 from cyclestyle.data.unpaired import list_pictures
+from cyclestyle.devices import precise_device
 from cyclestyle.images import to_pixels, to_tensor
 from cyclestyle.metrics import compare
 from cyclestyle.metrics.compare import Described, Extractors
@@ -75,7 +76,7 @@ class Quality:
 
     @cached_property
     def _extractors(self) -> Extractors:
-        return Extractors(self._device)
+        return Extractors(precise_device(self._device))
 
     @cached_property
     def _targets(self) -> dict[str, Described]:

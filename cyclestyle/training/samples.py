@@ -54,7 +54,7 @@ class Samples:
 
 
 def sample_path(folder: Path, step: int, direction: str, grid: np.ndarray) -> Path:
-    """Where a grid of `ab` or `ba` is kept: as JPEG, which is written ten times as fast as PNG, if it has room."""
+    """Where a grid of `ab` or `ba` is kept: as JPEG, which is written far faster than PNG, if it has room."""
     name, suffix = "AtoB" if direction == "ab" else "BtoA", "jpg" if max(grid.shape) <= JPEG_SIDE else "png"
     return folder / f"{step:08d}_{name}.{suffix}"
 

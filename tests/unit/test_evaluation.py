@@ -18,10 +18,11 @@ from cyclestyle.errors import UserError
 from cyclestyle.evaluate.curves import curves
 from cyclestyle.evaluate.measure import Direction, Sets, load_sets, measure, plain
 from cyclestyle.evaluate.page import write_page
-from cyclestyle.evaluate.protocol import data_config, default_out
+from cyclestyle.evaluate.protocol import data_config, default_out, pick_extractors
 from cyclestyle.evaluate.table import distance_rows
 from cyclestyle.metrics.compare import Extractors, Measured
 from cyclestyle.metrics.distances import Interval
+from cyclestyle.training.quality import Quality
 from tests.helpers import landscapes, merged
 
 
@@ -179,3 +180,13 @@ def test_a_reconstruction_is_what_the_other_translator_makes_of_a_translation() 
         assert one.each["cycle_l1"].tolist() == pytest.approx([0] * 4, abs=1e-4)
         assert one.each["change"].tolist() == pytest.approx([50 / 255] * 4, rel=1e-4)
         assert np.array_equal(one.recs, one.sources)
+
+
+def test_where_a_gpu_has_no_float64_pictures_are_measured_on_the_cpu(
+    tiny: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    mps = torch.device("mps")
+    assert (
+        pick_extractors(None, mps)[0].device.type == Quality(check_config(tiny), mps)._extractors.device.type == "cpu"
+    )
