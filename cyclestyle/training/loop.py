@@ -125,7 +125,8 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             if due["log"]:
                 _log_numbers(report, state, state.step / total, _time_left(config, state, total))
             if due["evaluate"] and quality.split:
-                evaluate(state, quality, report, folder.checkpoints, config, dtype)
+                keep = last or state.step % config.report.evaluate_every_steps == 0
+                evaluate(state, quality, report, folder.checkpoints if keep else None, config, dtype)
             if due["sample"]:
                 report.pictures(state.step, samples.draw(state.best_generators, state.model.stride, dtype))
             if due["save"]:
@@ -249,7 +250,7 @@ def _next(step: int, every: int) -> int:
 
 
 def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[str, bool]:
-    """What follows on a step; the first measurement comes within the first epoch."""
+    """What follows on a step; within the first epoch there is a measurement more, for warnings."""
     every = config.report.evaluate_every_steps
     first = max(1, min(every, epoch // config.train.batch_size))
     return {

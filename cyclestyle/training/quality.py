@@ -127,12 +127,13 @@ class Quality:
 
 
 def evaluate(
-    state: TrainState, quality: Quality, report: Report, checkpoints: Path, config: Config, dtype: torch.dtype
+    state: TrainState, quality: Quality, report: Report, checkpoints: Path | None, config: Config, dtype: torch.dtype
 ) -> None:
     """Measure the generators, tell what was found, and keep them as `best.pt` if none before were better beyond chance.
 
     Chance is the 95 % interval of the difference to the best so far, over draws of the pictures: among generators that
-    these pictures cannot tell apart, those are kept that have learned longest.
+    these pictures cannot tell apart, those are kept that have learned longest. Without a folder none are kept, as of a
+    measurement so early that whatever is newest will be better.
     """
     measured = quality.measure(partial(_translations, state.best_generators, config, dtype))
     values = {name: float(draws[0]) for name, draws in measured.items()}
@@ -141,7 +142,7 @@ def evaluate(
     report.warnings(state.step, state.watch.look_at_quality(values) | state.watch.look_at_best(by, values))
     known = [measured[name] for name in (by, f"{by}_ab", f"{by}_ba") if name in measured]
     draws = torch.stack(known).mean(0) if known else torch.tensor(float("nan"))
-    if not torch.isfinite(draws).all():
+    if checkpoints is None or not torch.isfinite(draws).all():
         return
     value = float(draws[0])
     alike = before.get("by") == by and before.get("pictures", quality.fingerprint) == quality.fingerprint

@@ -84,6 +84,16 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float], spread: float =
     monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
 
 
+def test_the_measurement_within_the_first_epoch_makes_no_best(
+    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored(monkeypatch, [0.25, 0.75])
+    run(measured, tmp_path / "run", report={"evaluate_every_steps": 100}, train={"batch_size": 2})
+    found = [entry for entry in entries(tmp_path / "run") if "quality/score" in entry]
+    assert [(entry["step"], entry["quality/score"]) for entry in found] == [(4, 0.25), (8, 0.75)]
+    assert final(tmp_path / "run")["best"]["step"] == 8
+
+
 @pytest.mark.parametrize(
     ("scores", "spread", "best", "kept"),
     [
