@@ -125,8 +125,7 @@ def train(config: Config, run_dir: Path, device_name: str = "auto", resume: bool
             if due["log"]:
                 _log_numbers(report, state, state.step / total, _time_left(config, state, total))
             if due["evaluate"] and quality.split:
-                keep = last or state.step % config.report.evaluate_every_steps == 0
-                evaluate(state, quality, report, folder.checkpoints if keep else None, config, dtype)
+                evaluate(state, quality, report, folder.checkpoints if due["best"] else None, config, dtype)
             if due["sample"]:
                 report.pictures(state.step, samples.draw(state.best_generators, state.model.stride, dtype))
             if due["save"]:
@@ -256,6 +255,7 @@ def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[
     return {
         "log": step % config.report.log_every_steps == 0 or last,
         "evaluate": bool(every) and (step % every == 0 or step == first or last),
+        "best": bool(every) and (step % every == 0 or last),
         "sample": step % config.report.sample_every_steps == 0 or last,
         "save": save or last,
     }
