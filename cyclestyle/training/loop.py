@@ -252,10 +252,11 @@ def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[
     """What follows on a step; within the first epoch there is a measurement more, for warnings."""
     every = config.report.evaluate_every_steps
     first = max(1, min(every, epoch // config.train.batch_size))
+    best = bool(every) and (step % every == 0 or last)
     return {
         "log": step % config.report.log_every_steps == 0 or last,
-        "evaluate": bool(every) and (step % every == 0 or step == first or last),
-        "best": bool(every) and (step % every == 0 or last),
+        "evaluate": best or (bool(every) and step == first),
+        "best": best,
         "sample": step % config.report.sample_every_steps == 0 or last,
         "save": save or last,
     }
