@@ -18,7 +18,7 @@ from timing import Timing
 from cyclestyle.checkpoint import read_model
 from cyclestyle.images import read_image
 from cyclestyle.translate.style import Style
-from cyclestyle.translate.translator import GIB, Translator
+from cyclestyle.translate.translator import Translator
 
 
 def main() -> int:
@@ -83,7 +83,7 @@ def _measured(translator: Translator, picture: np.ndarray) -> tuple[np.ndarray, 
     taken = time.perf_counter() - began
     if not on_gpu:
         return made, taken, ""
-    reserved, used = torch.cuda.max_memory_reserved() / GIB, torch.cuda.max_memory_allocated() / GIB
+    reserved, used = torch.cuda.max_memory_reserved() / 2**30, torch.cuda.max_memory_allocated() / 2**30
     return made, taken, f"{reserved:.1f} GiB ({used:.1f}), "
 
 

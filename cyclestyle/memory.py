@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory, on a GPU or on the CPU."""
     told = str(error)
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told
+
+
+def size_text(count: float) -> str:
+    """Bytes in words: 4.7 GiB, or 12 MiB."""
+    return f"{count / 2**30:.1f} GiB" if count >= 0.1 * 2**30 else f"{math.ceil(count / 2**20)} MiB"
 
 
 def free_memory(device: torch.device) -> int | None:

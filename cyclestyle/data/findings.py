@@ -119,7 +119,8 @@ def sort_pairs(collection: Collection) -> dict[str, list[Pair]]:
 
 
 def spare_copies(collection: Collection, gone: set[int]) -> dict[int, Pair]:
-    """Pictures that can go, as a copy stays in their domain: that of test, then val, then the largest, then the first.
+    """Pictures that can go, as a copy stays in their domain: that of test, then of val, then the largest, of these
+    one with colours, then the first.
 
     Args:
         gone: numbers of pictures that do not count, as they go anyway.
@@ -133,9 +134,10 @@ def spare_copies(collection: Collection, gone: set[int]) -> dict[int, Pair]:
             copies[pair.first].append(pair)
             copies[pair.second].append(replace(pair, first=pair.second, second=pair.first))
 
-    def rank(number: int) -> tuple[int, int, int]:
+    def rank(number: int) -> tuple[int, int, bool, int]:
         picture = collection.pictures[number]
-        return -RANK[collection.folder(picture)[:-1]], -picture.width * picture.height, number
+        split = collection.folder(picture)[:-1]
+        return -RANK[split], -picture.width * picture.height, picture.colour < GREY, number
 
     stays: set[int] = set()
     spare: dict[int, Pair] = {}
@@ -185,7 +187,7 @@ def _copies(collection: Collection) -> Iterator[Finding]:
     if same:
         yield Finding(
             "duplicate", "should", f"DUPLICATES: {_plural(len(same))} that their folder holds already",
-            "remove the first of each line, which is not the larger one: what stands there twice is learned twice",
+            "remove the first of each line; the other is at least as large: what stands there twice is learned twice",
             [_pair(collection, pair) for pair in same],
         )  # fmt: skip
 
@@ -245,7 +247,7 @@ def _shapes(collection: Collection) -> Iterator[Finding]:
     for domain in "AB":
         of = collection.of(domain)
         usual = median([p.short for p in of] or [0])
-        odd = [p for p in of if limits.crop_size <= p.short and not usual / 4 <= p.short <= usual * 4]
+        odd = [p for p in of if limits.crop_size <= p.short < usual / 4]  # large ones are named above
         if odd:
             yield Finding(
                 "odd-size", "note", f"ODD SIZES: {_plural(len(odd))} of domain {domain}, where {usual:g} is usual",

@@ -39,6 +39,7 @@ from cyclestyle.training.step import TrainStep
 
 log = logging.getLogger("cyclestyle")
 PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
+EARLIEST = 100  # steps before a measurement; generators invert, or make all alike, in their first twenty to forty
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 
@@ -249,9 +250,9 @@ def _next(step: int, every: int) -> int:
 
 
 def _due(config: Config, step: int, epoch: int, save: bool, last: bool) -> dict[str, bool]:
-    """What follows on a step; within the first epoch there is a measurement more, for warnings."""
+    """What follows on a step; towards the end of the first epoch there is a measurement more, for warnings."""
     every = config.report.evaluate_every_steps
-    first = max(1, min(every, epoch // config.train.batch_size))
+    first = min(every, max(EARLIEST, epoch // config.train.batch_size))
     best = bool(every) and (step % every == 0 or last)
     return {
         "log": step % config.report.log_every_steps == 0 or last,

@@ -10,11 +10,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from cyclestyle.config import Config, ConfigError
 from cyclestyle.cyclegan import CycleGAN
 from cyclestyle.errors import UserError
-from cyclestyle.memory import free_memory, is_out_of_memory, peak_memory
+from cyclestyle.memory import free_memory, is_out_of_memory, peak_memory, size_text
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
 
-GIB = 2**30
 LIBRARIES = 80 * 2**20  # bytes, measured on a CPU
 
 
@@ -31,8 +30,8 @@ def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> bo
         learning = 4 * sum(p.nbytes for p in CycleGAN(config.model).parameters())
     if learning > free:
         raise ConfigError(
-            f"model: the weights, gradients and moments of these networks need {learning / GIB:.1f} GiB of memory, "
-            f"{free / GIB:.1f} are free; lower model.generator.channels or model.discriminator.channels"
+            f"model: the weights, gradients and moments of these networks need {size_text(learning)} of memory, "
+            f"{size_text(free)} are free; lower model.generator.channels or model.discriminator.channels"
         )
     fixed, growing = step_memory(config, device, dtype)
     if fixed + growing <= free:
@@ -43,8 +42,8 @@ def check_memory(config: Config, device: torch.device, dtype: torch.dtype) -> bo
     remedies = [f"train.batch_size={smaller}"] * (smaller >= 1) + [f"data.crop_size={less}"] * (less >= 32)
     would = f"{' or '.join(remedies)} would fit" if remedies else "use smaller networks, or another machine"
     raise ConfigError(
-        f"train.batch_size: {batch} of {side} pixels with these networks need about {(fixed + growing) / GIB:.1f} GiB "
-        f"of memory, {free / GIB:.1f} are free; {would}"
+        f"train.batch_size: {batch} of {side} pixels with these networks need about {size_text(fixed + growing)} "
+        f"of memory, {size_text(free)} are free; {would}"
     )
 
 
@@ -69,7 +68,7 @@ def _surely_fits(config: Config, free: int) -> bool:
     generator, discriminator = config.model.generator, config.model.discriminator
     pictures = config.train.batch_size + config.train.replay
     maps = pictures * config.data.crop_size**2 * max(generator.channels, discriminator.channels)
-    return GIB + 2000 * maps * max(1, generator.blocks / 9) < free
+    return 2**30 + 2000 * maps * max(1, generator.blocks / 9) < free
 
 
 def step_memory(config: Config, device: torch.device, dtype: torch.dtype) -> tuple[float, float]:

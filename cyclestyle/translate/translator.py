@@ -17,15 +17,14 @@ from cyclestyle.cyclegan import make_generator
 from cyclestyle.devices import pick_device, pick_precision
 from cyclestyle.errors import OptionError, UserError, choices
 from cyclestyle.images import pad_to_multiple, padded_size, prepare_image, to_pixels, to_tensor
-from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory
+from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory, size_text
 from cyclestyle.nets import fix_weights
 from cyclestyle.translate.enlarge import enlarged, reduced, reduced_size
 from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
-GIB = 2**30
 TILE, LARGE_TILE, LEAST_TILE = 512, 1024, 64  # pixels; a GPU with memory takes the second
-ROOM = 3 * GIB  # for maps on a CPU; with them 100 megapixels take less than 6 GB
+ROOM = 3 * 2**30  # for maps on a CPU; with them 100 megapixels take less than 6 GB
 SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -170,12 +169,10 @@ class Translator:
             return None
         tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
         in_memory, in_files = tiles.kept(self._room())
-        kept = [f"{in_memory / GIB:.1f} GiB of memory"] * (in_memory > 0)
-        kept += [f"a scratch file of {in_files / GIB:.1f} GiB in {self.scratch}"] * (in_files > 0)
-        return (
-            f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need "
-            f"{self._memory(picture[None]) / GIB:.1f} GiB of memory"
-        )
+        kept = [f"{size_text(in_memory)} of memory"] * (in_memory > 0)
+        kept += [f"a scratch file of {size_text(in_files)} in {self.scratch}"] * (in_files > 0)
+        needed = size_text(self._memory(picture[None]))
+        return f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need {needed} of memory"
 
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
         if len(pictures) > 1 and self._tile != "off" and self._is_tight(pictures):
@@ -199,7 +196,7 @@ class Translator:
         free = shutil.disk_usage(self.scratch).free
         if needed > free:
             raise UserError(
-                f"{self.scratch}: {needed / GIB:.1f} GiB are needed there for a scratch file, {free / GIB:.1f} are "
+                f"{self.scratch}: {size_text(needed)} are needed there for a scratch file, {size_text(free)} are "
                 "free; free some space, or choose another folder"
             )
         if self.device.type == "cpu":
@@ -253,13 +250,13 @@ class Translator:
             keep_freed_memory(not tight)
         free = free_memory(self.device)
         if tight and free is not None and self._memory(pictures) > free:
-            raise self._too_large(pictures, f" and {free / GIB:.1f} are free")
+            raise self._too_large(pictures, f" and {size_text(free)} are free")
 
     def _too_large(self, pictures: np.ndarray, compared: str) -> UserError:
-        (count, height, width), needed = pictures.shape[:3], self._memory(pictures) / GIB
+        (count, height, width), needed = pictures.shape[:3], size_text(self._memory(pictures))
         return UserError(
-            f"{count} x {width}x{height} pixels need about {needed:.1f} GiB of memory{compared}; use smaller tiles "
-            "or a smaller batch"
+            f"{count} x {width}x{height} pixels need about {needed} of memory{compared}; use smaller tiles or a "
+            "smaller batch"
         )
 
     def _memory(self, pictures: np.ndarray) -> float:

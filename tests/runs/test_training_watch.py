@@ -15,7 +15,7 @@ from cyclestyle.config import DataConfig, check_config
 from cyclestyle.data.synthetic import write_set
 from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.errors import UserError
-from cyclestyle.training import detectors, quality
+from cyclestyle.training import detectors, loop, quality
 from cyclestyle.training import step as training_step
 from cyclestyle.training.loop import train
 from cyclestyle.translate.translator import Translator
@@ -60,16 +60,26 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def test_a_run_is_measured_within_the_first_epoch_at_the_interval_and_at_the_end(
-    measured: dict[str, Any], tmp_path: Path
+    measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(measured, tmp_path / "run")
     found = [entry for entry in entries(tmp_path / "run") if "quality/score" in entry]
     assert [entry["step"] for entry in found] == [3, 6, 8]
     names = ("swd", "edge_f", "structure", "cycle_l1", "cycle_psnr", "cycle_ssim", "checkerboard")
     assert {f"quality/{name}_{d}" for name in names for d in ("ab", "ba")} <= found[0].keys()
+    monkeypatch.setattr(loop, "EARLIEST", 1)
     run(measured, tmp_path / "other", report={"evaluate_every_steps": 100}, train={"batch_size": 2})
     steps = [entry["step"] for entry in entries(tmp_path / "other") if "quality/score" in entry]
     assert steps == [4, 8]  # an epoch of 8 pictures is 4 steps
+
+
+@pytest.mark.parametrize(("pictures", "steps"), [(8, [100, 1000]), (586, [146, 1000]), (9000, [1000])])
+def test_generators_are_not_measured_before_they_have_learned_for_some_steps(
+    tiny: dict[str, Any], pictures: int, steps: list[int]
+) -> None:
+    config = check_config(merged(tiny, {"train": {"batch_size": 4}}))
+    due = (step for step in range(1, 1001) if loop._due(config, step, pictures, False, False)["evaluate"])
+    assert list(due) == steps
 
 
 def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float], spread: float = 0.0) -> None:
@@ -88,6 +98,7 @@ def test_the_measurement_within_the_first_epoch_makes_no_best(
     measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scored(monkeypatch, [0.25, 0.75])
+    monkeypatch.setattr(loop, "EARLIEST", 1)
     run(measured, tmp_path / "run", report={"evaluate_every_steps": 100}, train={"batch_size": 2})
     found = [entry for entry in entries(tmp_path / "run") if "quality/score" in entry]
     assert [(entry["step"], entry["quality/score"]) for entry in found] == [(4, 0.25), (8, 0.75)]

@@ -25,7 +25,7 @@ from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.maps import FileMap, MemoryMap, Part
 from cyclestyle.translate.style import Style
 from cyclestyle.translate.tiles import Tiles
-from cyclestyle.translate.translator import GIB, Translator
+from cyclestyle.translate.translator import Translator
 
 CPU = torch.device("cpu")
 VARIANTS: list[dict[str, Any]] = [
@@ -143,7 +143,7 @@ def test_a_side_of_tiles_can_be_chosen(tiny: dict[str, Any], difference: Any) ->
     tiled, whole = (Translator(model, device="cpu", precision="fp32", tile=tile) for tile in (65, "off"))
     assert difference(tiled(picture), whole(picture)) <= 1
     assert whole.tiling(picture) is None
-    assert "in tiles of 68 pixels, with 0.0 GiB of memory" in str(tiled.tiling(picture))
+    assert "in tiles of 68 pixels, with 1 MiB of memory; one pass" in str(tiled.tiling(picture))
     assert tiled.tiling(picture[:68, :60]) is None
 
 
@@ -170,7 +170,7 @@ def test_a_gpu_takes_larger_tiles_and_half_of_its_free_memory(
     picture = np.empty((7500, 13300, 3), np.uint8)
 
     def told(free: float) -> str:
-        monkeypatch.setattr(translator_module, "free_memory", lambda device: round(free * GIB))
+        monkeypatch.setattr(translator_module, "free_memory", lambda device: round(free * 2**30))
         return str(auto.tiling(picture))
 
     assert "in tiles of 512 pixels, with 0.6 GiB of memory; one" in told(5)
@@ -187,12 +187,12 @@ def test_a_scratch_file_is_announced_and_must_have_room(
     assert translator.scratch == Path(tempfile.gettempdir())
     translator.scratch = tmp_path
     monkeypatch.setattr(translator_module, "ROOM", 0)
-    assert f"with a scratch file of 0.0 GiB in {tmp_path}; one pass would need" in str(
+    assert f"with a scratch file of 1 MiB in {tmp_path}; one pass would need" in str(
         translator.tiling(landscape(99, 99))
     )
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
-    with pytest.raises(UserError, match=r"needed there for a scratch file, 0.0 are free; free some space, or"):
+    with pytest.raises(UserError, match=r"needed there for a scratch file, 1 MiB are free; free some space, or"):
         translator(landscape(99, 99))
 
 
