@@ -125,7 +125,7 @@ class PatchganOptions(Section):
     layers: int = Field(3, ge=1, le=6, description="strided layers after the first; 3 sees 70x70 pixels")
     norm: Literal["instance", "group", "none"] = Field("instance", description="normalisation between layers")
     scales: int = Field(
-        1, ge=1, le=6, description="2: another one judges the picture at half the resolution, and so sees twice as far"
+        1, ge=1, le=6, description="networks: each further one judges half the resolution, and so sees twice as far"
     )
 
 

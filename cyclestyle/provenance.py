@@ -117,7 +117,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(argv: list[str] | None) -> int:
     parser = Parser(
-        "provenance", "python -m cyclestyle.provenance", description="Show what translations say of their origin."
+        "provenance",
+        "python -m cyclestyle.provenance",
+        description="Show what translations say of their origin.",
+        epilog="Exit status: 0 if each of them says it, else 1.",
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="pictures or videos")
     silent = 0

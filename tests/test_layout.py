@@ -78,6 +78,15 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
 
 
+def test_the_list_of_files_is_complete() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    first = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    listed = {name.strip(" `") for cell in first for name in cell.split(",")}
+    names = {path.relative_to(ROOT / "cyclestyle") for path in SOURCES if path.name != "__init__.py"}
+    assert {str(name) for name in names if not {str(name), f"{name.parent}/"} & listed} == set()
+    assert all((ROOT / "cyclestyle" / name).exists() for name in listed)
+
+
 def loaded_by(code: str) -> set[str]:
     out = subprocess.run(
         [sys.executable, "-c", code + "\nimport sys; print(' '.join(sys.modules))"],

@@ -31,7 +31,7 @@ def _parser() -> Parser:
         "-o", "--out", type=Path, required=True, metavar="OUT", help="folder for the translations; of one input, a file"
     )
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--direction", choices=("AtoB", "BtoA"), help="default: AtoB")
+    way.add_argument("--direction", choices=("AtoB", "BtoA"), help="A, B: as data.names has them (default: AtoB)")
     way.add_argument(
         "--to", metavar="NAME", help="the domain to translate to, by its name in data.names, such as photo"
     )

@@ -79,9 +79,11 @@ def translate_files(translator: Translator, jobs: Sequence[Job], settings: Setti
             for loaded in _ahead(reader, work.load, jobs, settings.batch_size):
                 work.take(loaded)
             work.finish()
-        except BaseException:
+        except BaseException as error:
             for executor in (reader, writer):
                 executor.shutdown(wait=False, cancel_futures=True)
+            if isinstance(error, KeyboardInterrupt) and len(jobs) > 1 and not settings.overwrite:
+                bar.write("what is written stays; --skip-existing goes on with the rest", file=sys.stderr)
             raise
         return work.failed
 

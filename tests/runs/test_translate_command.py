@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.__main__ import main
 from cyclestyle.translate.reading import Source
+from cyclestyle.translate.translator import Translator
 
 
 @pytest.fixture
@@ -91,6 +93,16 @@ def test_an_interrupted_job_goes_on_and_shards_share_it(
     assert main(words) == 0
     assert capsys.readouterr().out == "nothing is left to do\n"
     assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_an_interruption_says_how_to_go_on(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Translator, "batch", Mock(side_effect=KeyboardInterrupt))
+    words = [str(run_dir), "-o", str(tmp_path / "out"), "--device", "cpu"]
+    for inputs, told in (([photos], True), ([photos, "--overwrite"], False), ([photos / "b.png"], False)):
+        assert main([*words, *map(str, inputs)]) == 130
+        assert ("--skip-existing goes on with the rest" in capsys.readouterr().err) == told
 
 
 def test_source_translation_and_the_way_back_can_be_seen_side_by_side(
