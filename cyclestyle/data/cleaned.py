@@ -5,7 +5,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,14 @@ def plan_copy(collection: Collection) -> Plan:
                 f"domain needs at least 2; left out would be, in all folders: {why or 'none'}"
             )
     return Plan(_targets(collection, kept), dict(left_out))
+
+
+def kept_alone(collection: Collection, plan: Plan) -> Collection:
+    """The same without what is left out, for what is still to be said of the rest."""
+    pictures = [picture for picture, _ in plan.kept]
+    names = [collection.folder(picture) for picture in pictures]
+    counts = {folder: names.count(folder) for folder in collection.folders}
+    return replace(collection, folders=counts, pictures=pictures, broken=[], pairs=[])
 
 
 def write_copy(plan: Plan, load_size: int, out: Path) -> int:

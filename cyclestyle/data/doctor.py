@@ -62,7 +62,7 @@ def _main(argv: list[str] | None) -> int:
         parser.error(f"--crop-size {args.crop_size} is larger than --load-size {args.load_size}; lower it")
     _check_paths(args.root, args.fix, args.json)
 
-    from cyclestyle.data.cleaned import MENDED, plan_copy, write_copy
+    from cyclestyle.data.cleaned import MENDED, kept_alone, plan_copy, write_copy
     from cyclestyle.data.findings import Limits, collect, list_findings
 
     collection = collect(args.root, Limits(args.load_size, args.crop_size, args.min_size))
@@ -79,7 +79,7 @@ def _main(argv: list[str] | None) -> int:
         return int(spoilt)
     count = write_copy(plan, args.load_size, args.fix)
     print(printable("\n" + _summary(plan, count, args.fix, None if args.all else SHOWN)))
-    rest = [finding.title for finding in findings if finding.kind not in MENDED]
+    rest = [finding.title for finding in list_findings(kept_alone(collection, plan)) if finding.kind not in MENDED]
     if rest:
         print("Left to you: " + "; ".join(rest))
     print(printable(f"Next: python train.py --config YOUR_CONFIG data.root={shlex.quote(str(args.fix))}"))

@@ -40,6 +40,7 @@ def _parser() -> Parser:
 def _main(argv: list[str] | None) -> int:
     parser = _parser()
     args = parser.parse_args(argv)
+    args.command = [*parser.prog.split(), *(sys.argv[1:] if argv is None else argv)]
     for name, least in (("size", 32), ("count", 4), ("rounds", 20), ("batch_size", 1), ("seed", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -84,6 +85,8 @@ def _main(argv: list[str] | None) -> int:
         write_page(folder / "evaluation.html", told, directions, protocol.metrics_of(model))
     print(printable(f"{model.path} (step {model.step}), {args.split} pictures of {config.root}\n"))
     print(table(directions))
+    for line in protocol.doubts(directions):
+        print(f"\n{line}", file=sys.stderr)
     print(printable(f"\nwritten: {out / 'evaluation.html'} (open it in a browser) and {out / 'evaluation.json'}"))
     return 0
 

@@ -11,7 +11,8 @@ CHARTS = {
     "Distance to real pictures (excess)": ("quality/score", "quality/kid_random_", "quality/swd_"),
     "Content kept": ("quality/edge_f_", "quality/structure_"),
     "Adversarial losses": ("loss/adversarial_", "loss/disc_"),
-    "Cycle and identity losses": ("loss/cycle_", "loss/identity_"),
+    "Cycle and identity losses": ("loss/cycle_", "loss/back_translation_", "loss/identity_", "loss/flat_"),
+    "Steepness of the discriminators": ("loss/steepness_", "loss/pink_steepness_"),
     "Scores of the discriminators": ("score/",),
     "Learning rate": ("train/learning_rate",),
 }

@@ -2,7 +2,7 @@
 
 import argparse
 import platform
-import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,8 +17,9 @@ from cyclestyle.checkpoint import CheckpointError, TrainedModel, read_model
 from cyclestyle.config import DataConfig
 from cyclestyle.devices import precise_device
 from cyclestyle.errors import UserError
-from cyclestyle.evaluate.measure import FEW, Sets
+from cyclestyle.evaluate.measure import FEW, Direction, Sets
 from cyclestyle.files import whole_lines
+from cyclestyle.images import open_image, orientation_of
 from cyclestyle.metrics.compare import Extractors
 from cyclestyle.metrics.inception import DEFAULT_PATH, SOURCE, InceptionFeatures
 
@@ -72,6 +73,13 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
     names = [[path.stem for path in sets.paths[d]] for d in "AB"]
     if names[0] == names[1] and not args.paired:
         lines.append("files of both folders have the same names; if they show the same, add --paired")
+    if args.paired and config.resize != "square":
+        unlike = [pair for pair in zip(sets.paths["A"], sets.paths["B"], strict=True) if differ_in_shape(*pair)]
+        if unlike:
+            lines.append(
+                f"{len(unlike)} of the pairs differ in shape, so that their middle squares may not show the same: "
+                f"{unlike[0][0]} and {unlike[0][1]}"
+            )
     for domain, other in ("AB", "BA"):
         if len(sets.floor[domain]) < len(sets.real[other]):
             lines.append(
@@ -95,6 +103,27 @@ def notes(model: TrainedModel, config: DataConfig, sets: Sets, args: argparse.Na
             "how good it is"
         )
     return lines
+
+
+def doubts(directions: Mapping[str, Direction]) -> list[str]:
+    """A line where translations are so far from their target that the model may be meant for other pictures."""
+    excesses = [one.distances["kid_random"].excess for one in directions.values()]
+    if all(excess is not None and excess.value >= 1 for excess in excesses):
+        return [
+            "translations are no nearer to their target than untranslated pictures, both ways: are A and B those that "
+            "the model learned, and not exchanged? If so, it has to learn for longer"
+        ]
+    return []
+
+
+def differ_in_shape(one: Path, other: Path) -> bool:
+    """Whether two pictures, as shown, have sides of another proportion."""
+    aspects = []
+    for path in (one, other):
+        with open_image(path) as image:
+            width, height = image.size if orientation_of(image) < 5 else image.size[::-1]
+            aspects.append(width / height)
+    return max(aspects) > 1.02 * min(aspects)
 
 
 def _best_beside(model: TrainedModel) -> TrainedModel | None:
@@ -125,7 +154,7 @@ def protocol(
             "python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__,
             "pillow": PIL.__version__,
         },
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": args.command,
         "model": {
             "path": str(model.path),
             "sha256": model.hash,

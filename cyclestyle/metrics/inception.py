@@ -63,10 +63,11 @@ def check_inception(weights: Path) -> None:
     Raises:
         UserError: as `InceptionFeatures`.
     """
+    missing = {}
     if importlib.util.find_spec("torch_fidelity") is None:  # to import it takes seconds
-        raise UserError("Inception features need torch-fidelity: pip install 'cyclestyle[metrics]'")
+        missing["torch-fidelity is not installed"] = "pip install 'cyclestyle[metrics]'"
     if not weights.is_file():
-        raise UserError(
-            f"{weights}: no such file; for FID, KID, precision and recall download {SOURCE} and put it there, or give "
-            "its path with --inception"
-        )
+        missing[f"{weights}: no such file"] = f"download {SOURCE} and put it there, or give its path with --inception"
+    if missing:
+        remedy = ", and ".join(missing.values())
+        raise UserError(f"{'; '.join(missing)}; for FID, KID, precision and recall {remedy}")

@@ -27,6 +27,7 @@ from cyclestyle.data.unpaired import UnpairedData
 from cyclestyle.devices import check_compiler, pick_device, pick_precision
 from cyclestyle.errors import UserError
 from cyclestyle.memory import keep_freed_memory
+from cyclestyle.training.detectors import EARLIEST
 from cyclestyle.training.memory import check_memory, out_of_memory_told
 from cyclestyle.training.quality import Quality, describe_best, evaluate, out_of_patience
 from cyclestyle.training.recovery import go_back, what_diverged
@@ -39,7 +40,6 @@ from cyclestyle.training.step import TrainStep
 
 log = logging.getLogger("cyclestyle")
 PAUSE, LAST_TRIES = 30, 120  # seconds between tries to save the end of a run, and their number
-EARLIEST = 100  # steps before a measurement; generators invert, or make all alike, in their first twenty to forty
 BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}, {rate_fmt}{postfix}]"
 
 

@@ -47,7 +47,7 @@ class TrainState:
         self.step, self.samples, self.seconds = 0, 0, 0.0
         self.retries = 0
         self.best: dict[str, Any] = {}
-        self.watch = Watch(config.data.names)
+        self.watch = Watch(config.data.names, config.loss.adversarial)
         self.pictures = ""
         self.sums: dict[str, Tensor] = {}
         self.summed = 0

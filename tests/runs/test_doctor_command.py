@@ -281,6 +281,7 @@ def test_a_cleaned_copy_lacks_what_is_bad_and_the_source_keeps_it(
     assert f"Written into {out}: {len(before) - 8} pictures\nLeft out: 8\n" in printed
     assert all(f"  {len(names)} {reason}: {', '.join(names)}\n" in printed for reason, names in reasons.items())
     assert f"data.root={out}" in printed
+    assert "Left to you: FEW: 7 pictures in trainA; FEW: 8 pictures in trainB\n" in printed
     status, files, _ = examined(out)
     assert status == 0
     assert set(files) == {"few"}

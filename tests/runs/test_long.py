@@ -51,6 +51,18 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(
     assert_same_end(tmp_path / "run", tmp_path / "straight")
 
 
+def test_a_discriminator_that_wins_is_told(tiny: dict[str, Any], tmp_path: Path) -> None:
+    """Generators that must leave pictures as they are cannot learn to deceive."""
+    changes = {
+        "model": {"discriminator": {"channels": 16}},
+        "loss": {"cycle": 200, "identity": 200},
+        "train": {"max_steps": 150, "lr": 0.001, "batch_size": 2},
+        "report": {"log_every_steps": 10},
+    }
+    assert run(merged(tiny, changes), tmp_path / "run") == 0
+    assert "the discriminator of ink has won" in (tmp_path / "run" / "log.txt").read_text()
+
+
 TRAIN_WITH_WINOGRAD = """
 import sys
 from cyclestyle import demo

@@ -236,7 +236,7 @@ def test_a_run_stops_early_when_asked(
 def test_a_fault_is_told_in_the_log_and_in_tensorboard(
     measured: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    always = detectors.TRANSLATIONS["mode_collapse"]._replace(test=lambda numbers: True)
+    always = detectors.TRANSLATIONS["mode_collapse"]._replace(test=lambda numbers: True, earliest=0)
     monkeypatch.setitem(detectors.TRANSLATIONS, "mode_collapse", always)
     run(measured, tmp_path / "run")
     told = {n: s for entry in entries(tmp_path / "run") for n, s in entry.items() if n.startswith("warning/")}

@@ -205,17 +205,17 @@ def test_nearness_tells_translated_from_untranslated(ink: Described, extractors:
 
 def test_diversity_is_0_for_one_picture_again_and_again(ink: Described, extractors: Extractors) -> None:
     assert comparing.diversity(Described(OTHER_INK[:1].repeat(9, 0), extractors, 0)) == pytest.approx(0, abs=1e-6)
-    halves = np.zeros((8, 32, 32, 3), np.uint8)
-    halves[::2] = 255
-    assert comparing.diversity(Described(halves, extractors, 0)) == pytest.approx(np.std([0, 1] * 4, ddof=1), rel=1e-4)
+    greys = np.zeros((3, 32, 32, 3), np.uint8) + np.array([0, 102, 255], np.uint8)[:, None, None, None]
+    assert comparing.diversity(Described(greys, extractors, 0)) == pytest.approx((0.4 + 0.4 + 0.6) / 3, rel=1e-4)
+    assert comparing.diversity(Described(greys.repeat(2, 0), extractors, 0)) == pytest.approx(0, abs=1e-6)
     assert 0.01 < comparing.diversity(ink) < 0.5
 
 
-def test_inception_without_torch_fidelity_names_what_to_install(
+def test_inception_without_torch_fidelity_names_what_to_install_and_to_download(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
-    with pytest.raises(UserError, match=r"need torch-fidelity: pip install 'cyclestyle\[metrics\]'"):
+    with pytest.raises(UserError, match=r"is not installed.*pip install 'cyclestyle\[metrics\]', and download https:"):
         check_inception(tmp_path / "weights.pth")
 
 

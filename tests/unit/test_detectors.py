@@ -9,6 +9,8 @@ import torch
 
 from cyclestyle.config import check_config
 from cyclestyle.data.synthetic import write_set
+from cyclestyle.losses import ADVERSARIAL
+from cyclestyle.metrics.compare import Measured, compare
 from cyclestyle.training.detectors import Watch
 from cyclestyle.training.quality import Quality
 from tests.helpers import merged
@@ -40,9 +42,11 @@ def sentences(quality: Quality, made: dict[str, np.ndarray]) -> dict[str, str]:
 
     measured = {name: float(draws[0]) for name, draws in quality.measure(translate).items()}
     watch = Watch(NAMES)
-    at_first, then = watch.look_at_quality(measured), watch.look_at_quality(measured)
-    assert all(name.startswith("droplets") for name in then), "what was told at first is not told again"
-    return at_first | then
+    assert watch.look_at_quality(99, measured) == {}, "generators that have hardly learned"
+    early, then = watch.look_at_quality(100, measured), watch.look_at_quality(300, measured)
+    assert all(name.startswith("droplets") for name in then), "what was told is not told again"
+    assert not any(name.startswith("droplets") for name in early)
+    return early | then
 
 
 def with_checkerboard(pictures: np.ndarray) -> np.ndarray:
@@ -72,6 +76,8 @@ def test_no_detector_fires_on_true_translations(quality: Quality, truth: dict[st
         ("inverted", lambda source, fake: 255 - source),
         ("identity_collapse", lambda source, fake: source),
         ("mode_collapse", lambda source, fake: np.repeat(fake[:1], len(fake), 0)),
+        ("mode_collapse", lambda source, fake: np.tile(fake[:2], (len(fake) // 2, 1, 1, 1))),
+        ("mode_collapse", lambda source, fake: (0.15 * fake + 0.85 * fake.mean(0)).astype(np.uint8)),
         ("checkerboard", lambda source, fake: with_checkerboard(fake)),
         ("droplets", lambda source, fake: with_droplets(fake)),
     ],
@@ -85,20 +91,30 @@ def test_a_fault_is_told_with_its_remedy_and_nothing_else(
     assert NAMES[1 if direction == "ab" else 0] in found[f"{fault}_{direction}"]
 
 
-def test_droplets_in_one_picture_of_ten_or_in_the_first_measurement_are_no_fault() -> None:
-    def told(*droplets: float) -> list[list[str]]:
-        watch, found = Watch(NAMES), []
-        for share in droplets:
-            healthy = {"correlation": 0.9, "change": 0.2, "diversity": 1, "checkerboard": 0, "droplets": share}
-            found.append(list(watch.look_at_quality({f"{k}_{d}": v for k, v in healthy.items() for d in ("ab", "ba")})))
-            saved, watch = watch.state_dict(), Watch(NAMES)
-            watch.load_state_dict(saved)
-        return found
+def test_a_distance_that_these_pictures_cannot_tell_is_named_as_missing_from_the_score(
+    quality: Quality, truth: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def blind(*args: Any, **others: Any) -> dict[str, Measured]:
+        found = compare(*args, **others)
+        return found | {"swd": found["swd"]._replace(excess=None)}
 
-    both = ["droplets_ab", "droplets_ba"]
-    assert told(0.15, 0.1) == [[], []]
-    assert told(0.1, 0.15) == [[], both]
-    assert told(0.15, 0.15, 0.15) == [[], both, []]
+    monkeypatch.setattr("cyclestyle.metrics.compare.compare", blind)
+    caplog.set_level("INFO", "cyclestyle")
+    measured = Quality(quality._config, quality._device).measure(lambda d, _: truth[d])
+    assert "swd_ab" not in measured
+    assert torch.equal(measured["score"], (measured["kid_random_ab"] + measured["kid_random_ba"]) / 2)
+    assert "quality/score goes without swd_ab and swd_ba" in caplog.text
+
+
+def test_droplets_in_one_picture_of_ten_or_of_young_generators_are_no_fault() -> None:
+    def told(step: int, droplets: float) -> list[str]:
+        healthy = {"change": 0.2, "diversity": 1, "checkerboard": 0, "correlation": 0.9, "droplets": droplets}
+        return list(
+            Watch(NAMES).look_at_quality(step, {f"{k}_{d}": v for k, v in healthy.items() for d in ("ab", "ba")})
+        )
+
+    assert told(299, 0.15) == told(300, 0.1) == []
+    assert told(300, 0.15) == ["droplets_ab", "droplets_ba"]
 
 
 def test_a_discriminator_that_wins_is_told_once_after_some_entries() -> None:
@@ -106,15 +122,25 @@ def test_a_discriminator_that_wins_is_told_once_after_some_entries() -> None:
     lost, won = {"loss/disc_a": 0.2, "loss/disc_b": 0.25}, {"loss/disc_a": 0.2, "loss/disc_b": 0.001}
     assert watch.look_at_losses(lost) == {}
     told = [watch.look_at_losses(won) for _ in range(8)]
-    assert [list(one) for one in told] == [[]] * 4 + [["discriminator_won_b"]] + [[]] * 3
-    assert "discriminator of photo" in told[4]["discriminator_won_b"]
+    assert [list(one) for one in told] == [[]] * 2 + [["discriminator_won_b"]] + [[]] * 5
+    assert "discriminator of photo" in told[2]["discriminator_won_b"]
     assert watch.look_at_losses(lost) == {}
-    assert [bool(watch.look_at_losses(won)) for _ in range(5)] == [False] * 4 + [True]
+    assert [bool(watch.look_at_losses(won)) for _ in range(3)] == [False] * 2 + [True]
+
+
+@pytest.mark.parametrize("name", list(ADVERSARIAL))
+def test_a_discriminator_has_won_when_its_loss_is_a_fifth_of_that_of_chance(name: str) -> None:
+    loss = ADVERSARIAL[name]()
+    undecided = [torch.full((1, 1, 2, 2), 0.5 if name == "lsgan" else 0.0)]
+    chance = float(loss.discriminator(undecided, undecided))
+    for share, told in ((0.21, []), (0.19, ["discriminator_won_a", "discriminator_won_b"])):
+        means = {f"loss/disc_{letter}": share * chance for letter in "ab"}
+        assert list(Watch(NAMES, name).look_at_losses(means, entries=1)) == told
 
 
 def test_what_was_told_is_remembered_across_a_resume() -> None:
     first, second = Watch(NAMES), Watch(NAMES)
-    for _ in range(4):
+    for _ in range(2):
         first.look_at_losses({"loss/disc_a": 0.0, "loss/disc_b": 0.3})
     second.load_state_dict(first.state_dict())
     won = {"loss/disc_a": 0.0, "loss/disc_b": 0.3}

@@ -3,14 +3,16 @@
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cyclestyle.checkpoint import TrainedModel
-from cyclestyle.config import check_config
+from cyclestyle.config import LossConfig, check_config
 from cyclestyle.data.held_out import middle_squares
 from cyclestyle.data.synthetic import draw_ink, draw_photo
 from cyclestyle.data.unpaired import list_pictures
@@ -18,7 +20,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.evaluate.curves import curves
 from cyclestyle.evaluate.measure import Direction, Sets, load_sets, measure, plain
 from cyclestyle.evaluate.page import write_page
-from cyclestyle.evaluate.protocol import data_config, default_out, pick_extractors
+from cyclestyle.evaluate.protocol import data_config, default_out, differ_in_shape, doubts, pick_extractors
 from cyclestyle.evaluate.table import distance_rows
 from cyclestyle.metrics.compare import Extractors, Measured
 from cyclestyle.metrics.distances import Interval
@@ -130,6 +132,37 @@ def test_curves_leave_out_what_is_no_number_and_what_was_written_once() -> None:
     assert "nan" not in drawn
     assert "<b>" not in drawn
     assert curves([]) == curves(metrics[:1]) == []
+
+
+def test_pairs_that_differ_in_shape_are_told(tmp_path: Path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (60, 40)).save(tmp_path / "wide.png")
+    Image.new("RGB", (80, 120)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.new("RGB", (60, 42)).save(tmp_path / "other.png")
+    assert not differ_in_shape(tmp_path / "wide.png", tmp_path / "turned.jpg")
+    assert differ_in_shape(tmp_path / "wide.png", tmp_path / "other.png")
+
+
+@pytest.mark.parametrize(
+    ("excesses", "doubted"), [((1.1, 1.3), True), ((1.1, 0.7), False), ((1.1, None), False), ((0.2, 0.3), False)]
+)
+def test_translations_no_nearer_than_untranslated_pictures_raise_doubts(
+    excesses: tuple[float | None, ...], doubted: bool
+) -> None:
+    def measured(excess: float | None) -> Any:
+        interval = None if excess is None else Interval(excess, excess, excess)
+        return SimpleNamespace(distances={"kid_random": SimpleNamespace(excess=interval)})
+
+    told = doubts({key: measured(excess) for key, excess in zip(("ab", "ba"), excesses, strict=True)})
+    assert ["not exchanged" in line for line in told] == [True] * doubted
+
+
+def test_every_loss_of_a_run_is_in_a_curve() -> None:
+    options = LossConfig.model_fields.keys() - {"adversarial"}
+    names = {f"{name}_{d}" for name in (*options, "adversarial") for d in ("ab", "ba")} | {"disc_a", "disc_b"}
+    drawn = "".join(curves([{"step": step} | {f"loss/{name}": 1.0 for name in names} for step in (1, 2)]))
+    assert {name for name in names if f">{name}<" not in drawn} == set()
 
 
 class Copies:
