@@ -197,8 +197,9 @@ def _read_generators(path: Path) -> TrainedModel:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, not a dict
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file") from None
+    except FileNotFoundError:  # which safetensors says of any that it may not open
+        reason = "may not be read; change its permissions" if path.exists() else "no such file"
+        raise CheckpointError(f"{path}: {reason}") from None
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: damaged, or not a model ({error})") from None
     if "config" not in about:

@@ -2,7 +2,9 @@
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,7 +52,18 @@ def printable(text: str) -> str:
 
 
 def run_command(command: Callable[[list[str] | None], int], argv: list[str] | None) -> int:
-    """Run a command; a UserError, or a file that fails, becomes one line on standard error and status 1; Ctrl-C 130."""
+    """Run a command; a UserError, or a file that fails, becomes one line on standard error and status 1; Ctrl-C 130.
+
+    SIGTERM, as `kill` and cluster schedulers send it, ends it as Ctrl-C does, with status 143.
+    """
+    signals: list[int] = []
+
+    def stop(number: int, frame: object) -> None:
+        signals.append(number)
+        raise KeyboardInterrupt
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:
         return command(argv)
     except UserError as error:
@@ -68,4 +81,7 @@ def run_command(command: Callable[[list[str] | None], int], argv: list[str] | No
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        return 130
+        return 128 + (signals or [signal.SIGINT])[0]
+    finally:
+        if in_main:
+            signal.signal(signal.SIGTERM, before)

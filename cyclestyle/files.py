@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cyclestyle.errors import UserError
+
+PREFIX = ".tmp-"
 
 
 def _read_umask() -> int:
@@ -27,23 +30,47 @@ _UMASK = _read_umask()  # once, at import: reading it sets it for a moment, whic
 def atomic_write(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Open a new file that takes the place of `path` only when the block ends without an error and all is on disk.
 
+    Of a process that is killed nothing stays, where the system has files without a name; elsewhere a `.tmp-` file may.
+
     Raises:
         FileExistsError: somebody has put a file there, and it is not to be overwritten.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
+    name = path.parent / f"{PREFIX}{secrets.token_hex(8)}"
     try:
-        with os.fdopen(handle, "w+b") as file:  # some encoders read what they wrote
+        handle = _open_nameless(path.parent)
+        with name.open("x+b") if handle is None else os.fdopen(handle, "w+b") as file:  # some encoders read again
             os.fchmod(file.fileno(), 0o666 & ~_UMASK)
             yield file
             file.flush()
             os.fsync(file.fileno())
-        _replace(Path(name), path, overwrite)
+            if handle is not None:
+                _give_name(file, name)
+        _replace(name, path, overwrite)
     except BaseException as error:
-        Path(name).unlink(missing_ok=True)
+        name.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # the user knows no other name
         raise
     _to_disk(path.parent)
+
+
+def _open_nameless(folder: Path) -> int | None:
+    """A file that the system removes with its process unless it is given a name; None where there are none."""
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o600)
+    except (AttributeError, OSError):  # macOS; many network file systems
+        return None
+
+
+def _give_name(file: BinaryIO, name: Path) -> None:
+    try:
+        os.link(f"/proc/self/fd/{file.fileno()}", name, src_dir_fd=file.fileno())  # which makes Python follow the link
+    except OSError:  # no hard links, or no /proc
+        with name.open("xb") as copy:
+            file.seek(0)
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
 
 
 def put_in_place(made: Path, target: Path, overwrite: bool = True) -> None:
@@ -93,7 +120,7 @@ def sha256(path: Path) -> str:
 
 def remove_leftovers(folder: Path) -> None:
     """Delete what a killed process left of `atomic_write` in a folder that nobody else writes to."""
-    for path in folder.glob(".tmp-*"):
+    for path in folder.glob(f"{PREFIX}*"):
         path.unlink(missing_ok=True)
 
 

@@ -111,7 +111,8 @@ def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
-        raise ImageError(f"{path}: cannot be decoded: {error or type(error).__name__}") from None
+        told = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+        raise ImageError(f"{path}: cannot be decoded: {' '.join(told.split())}") from None
 
 
 def _begins_as_tiff(path: Path) -> bool:

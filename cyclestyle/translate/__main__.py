@@ -84,7 +84,10 @@ def _add_style(parser: Parser) -> None:
 def _add_files(parser: Parser) -> None:
     group = parser.add_argument_group("files")
     group.add_argument(
-        "--format", metavar="SUFFIX", help="such as png for pictures, or mkv for clips; default: that of each input"
+        "--format",
+        metavar="SUFFIX",
+        type=lambda text: text.removeprefix("."),
+        help="such as png for pictures, or mkv for clips; default: that of each input",
     )
     group.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
     group.add_argument(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
-from cyclestyle.provenance import GENERATED
+from cyclestyle.provenance import GENERATED, Provenance
 from cyclestyle.translate.clips import BT709, Clip, Shot, need_av
 from cyclestyle.translate.video_options import CONTAINERS, Codec, Container
 
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 LENGTH = 48  # shots of a part
 DAMAGE = "damage.txt"
 OF_THE_FILE = {
-    *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp", "digital_source_type")
+    *("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "xmp", "digital_source_type"),
+    *("creator_tool", "generator_model", "generator_direction"),
 }
 XMP_BOX = b"uuid" + bytes.fromhex("be7acfcb97a942e89c71999491e3afac")  # ISO 16684-3, 1.1.4
 
@@ -209,7 +210,7 @@ def _holds(suffix: str, stream: Any) -> bool:
     return True
 
 
-def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, xmp: bytes) -> None:
+def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, origin: Provenance | None) -> None:
     """Write parts one after another, with the sound and the subtitles of the clip, none of it encoded again.
 
     Raises:
@@ -222,8 +223,9 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
         av.open(str(path), "w", format=container.format, container_options=container.options) as out,
     ):
         tags = {name: text for name, text in source.metadata.items() if name.lower() not in OF_THE_FILE}
-        if xmp and container.format in ("matroska", "webm"):
-            tags |= {"XMP": xmp.decode(), "DIGITAL_SOURCE_TYPE": GENERATED}
+        if origin and container.format in ("matroska", "webm"):
+            tags |= {"XMP": origin.packet().decode(), "DIGITAL_SOURCE_TYPE": GENERATED, "CREATOR_TOOL": origin.program,
+                     "GENERATOR_MODEL": origin.model, "GENERATOR_DIRECTION": origin.direction}  # fmt: skip
         out.metadata.update(tags)
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
         if container.format in ("mp4", "mov") and video.codec_context.name == "hevc":
@@ -243,7 +245,8 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
         packets = heapq.merge(_pictures(parts, clip.tick, video), _passed_through(clip, source, carried), key=_when)
         for packet in packets:
             out.mux_one(packet)
-    if xmp and container.format in ("mp4", "mov"):
+    if origin and container.format in ("mp4", "mov"):
+        xmp = origin.packet()
         with path.open("ab") as file:
             file.write(struct.pack(">I", 4 + len(XMP_BOX) + len(xmp)) + XMP_BOX + xmp)
 

@@ -23,7 +23,7 @@ from cyclestyle.translate.translator import Translator
 from cyclestyle.translate.transparency import fill_hidden
 from cyclestyle.translate.video import translate_video
 from cyclestyle.translate.video_options import VideoOptions, is_video
-from cyclestyle.translate.writing import holds_frames, write_frames
+from cyclestyle.translate.writing import holds_frames, not_held, write_frames
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,6 +95,7 @@ class _Work:
         self._translator, self._settings, self._writer, self._bar = translator, settings, writer, bar
         self._group: list[_Loaded] = []
         self._writing: deque[Future[str | None]] = deque()
+        self._said: set[tuple[Path, str]] = set()
         self.failed = 0
 
     def load(self, job: Job) -> _Loaded | Job | str:
@@ -145,8 +146,7 @@ class _Work:
             return
         frames = [loaded.only for loaded in group if loaded.only]
         for loaded, frame in zip(group, frames, strict=True):
-            if told := self._translator.tiling(frame.pixels):
-                self._bar.write(printable(f"{loaded.job.source}: {told}"))
+            self._tell_of(loaded.job, frame)
         try:
             made = self._translate(frames)
         except UserError as error:
@@ -163,15 +163,14 @@ class _Work:
         self._settle(0)
         target = loaded.job.target
         if not holds_frames(target, loaded.source.deep):
-            self._bar.write(
-                printable(f"{loaded.job.source}: has {loaded.source.count} frames, {target.suffix} holds the first")
-            )
+            self._say(loaded.job, f"is of {loaded.source.count} frames, {target.suffix} holds the first")
         files = range(len(loaded.job.files))
         self._done(self._write(loaded, [self._frames(loaded, file) for file in files]))
 
     def _frames(self, loaded: _Loaded, file: int) -> Iterator[Frame]:
         """Those of one of the files of a job."""
         for frame in loaded.source.frames():
+            self._tell_of(loaded.job, frame)
             try:
                 made = self._translate([frame], file > 0)
             except UserError as error:
@@ -184,13 +183,14 @@ class _Work:
         try:
             for file, target in self._unwritten(job):
                 settings = replace(self._settings, provenance=self._origin(file))
-                translate = partial(self._translate_pixels, file)
+                translate = partial(self._translate_pixels, job, file)
                 told = translate_video(translate, self._translator, job.source, target, settings)
             self._done(told)
         except UserError as error:
             self._done(str(error))
 
-    def _translate_pixels(self, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def _translate_pixels(self, job: Job, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self._tell_tiling(job, pictures[0])
         return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures], file > 0)]
 
     def _translate(self, frames: Sequence[Frame], back: bool = True) -> list[list[Frame]]:
@@ -233,6 +233,23 @@ class _Work:
         """What one of the files of a job says of its origin."""
         origin = self._settings.provenance
         return origin.and_back() if origin and file else origin
+
+    def _tell_of(self, job: Job, frame: Frame) -> None:
+        """How a frame will be translated if not in one pass, and what its translation cannot keep."""
+        self._tell_tiling(job, frame.pixels)
+        if lost := not_held(job.target, frame):
+            self._say(job, f"has {' and '.join(lost)}, which {job.target.suffix} does not hold")
+
+    def _tell_tiling(self, job: Job, pixels: np.ndarray) -> None:
+        if told := self._translator.tiling(pixels):
+            self._say(job, told)
+
+    def _say(self, job: Job, text: str) -> None:
+        """Write a line, one with the same beginning once for all frames of an animation or clip."""
+        said = job.source, text.partition(" ")[0]
+        if said not in self._said:
+            self._bar.write(printable(f"{job.source}: {text}"))
+            self._said.add(said)
 
     def _settle(self, at_most: int) -> None:
         while len(self._writing) > at_most:

@@ -180,7 +180,7 @@ class Source:
             pixels = None if pixels is None else _upright(pixels, orientation_of(self._image))
             extra = ()
         if pixels is None or pixels.dtype != np.uint16:
-            raise ValueError("16 bit of this kind cannot be read")
+            raise ValueError("16 bit of a rare kind, or damaged")
         profile = self._image.info.get("icc_profile")
         if pixels.ndim == 2:
             hidden = self._image.info.get("transparency") if self._image.format == "PNG" else None

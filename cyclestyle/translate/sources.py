@@ -2,6 +2,8 @@
 
 import glob
 import os
+import sys
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,8 +45,8 @@ def find_jobs(
     """Resolve files, folders (with all below them) and globs.
 
     A translation has the name of its source, relative to the folder or to the part of the glob before its first
-    wildcard, and the suffix too if that can be written, else .png or, for clips, .mp4. With one input file, `out`
-    may be a file.
+    wildcard, and the suffix too if that can be written, else .png or, for clips, .mp4; where two would get one name,
+    the old suffix stays in it, as in a.jpg.png. With one input file, `out` may be a file.
 
     Args:
         existing: what becomes of translations that are there: "refuse", "overwrite", or "skip", which leaves out their
@@ -59,6 +61,8 @@ def find_jobs(
         UserError: an input does not exist or holds no picture, two would get one name, a file would be overwritten, or
             `out` names a file and `kind` or `ending` asks for another name.
     """
+    if "" in inputs:
+        raise UserError("an input is empty, as an unset variable is; name a picture, a clip or a folder")
     found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
         for source, name in _expand(text, out):
@@ -74,9 +78,11 @@ def find_jobs(
         raise UserError(f"-o {out}: names a file, so --format and --suffix have nothing to name; leave them out")
     jobs = [Job(source, out if is_file else out / _named(name, kind, ending)) for source, name in found.values()]
     if back:
-        jobs = [replace(job, back=job.target.with_stem(f"{job.target.stem}_back")) for job in jobs]
+        jobs = [replace(job, back=_back(job.target)) for job in jobs]
     named = [Path(os.path.expanduser(text)) for text in inputs] if existing == "overwrite" else []
-    jobs = _without_translations(jobs, existing == "skip" and bool(ending), named)
+    by_name = existing == "skip" and bool(ending)
+    jobs = _told_apart(_without_translations(jobs, by_name, named))
+    jobs = _without_translations(jobs, by_name, named)
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -100,6 +106,8 @@ def make_folders(jobs: list[Job]) -> None:
     for folder in dict.fromkeys(job.target.parent for job in jobs):
         try:
             folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            raise UserError(f"{folder}: is not a folder; choose another one with -o") from None
         except OSError as error:
             raise UserError(f"{folder}: cannot be made: {error.strerror}; choose another folder with -o") from None
         if not os.access(folder, os.W_OK):
@@ -141,6 +149,27 @@ def _named(name: Path, kind: str | None, ending: str) -> Path:
     return name.with_name(f"{name.stem}{ending}{new}")
 
 
+def _told_apart(jobs: list[Job]) -> list[Job]:
+    """Where several would get one name, those whose suffix changes keep the old one in it: a.png, and a.jpg.png."""
+    counts = Counter(_folded(job.target) for job in jobs)
+    found = []
+    for job in jobs:
+        if counts[_folded(job.target)] > 1 and job.source.suffix.lower() != job.target.suffix.lower():
+            target = job.target.with_stem(f"{job.target.stem}{job.source.suffix}")
+            job = replace(job, target=target, back=job.back and _back(target))
+        found.append(job)
+    return found
+
+
+def _back(target: Path) -> Path:
+    return target.with_stem(f"{target.stem}_back")
+
+
+def _folded(path: Path) -> str:
+    """The same for names that are one where the file system does not tell A from a, as on macOS and Windows."""
+    return str(path).casefold() if sys.platform in ("darwin", "win32") else str(path)
+
+
 def _identity(path: Path) -> tuple[int, int]:
     """The same for every name that leads to one file."""
     status = path.stat()
@@ -172,7 +201,7 @@ def _check(jobs: list[Job]) -> None:
     sources = {_identity(job.source) for job in jobs if job.source.exists()}  # reading tells of a broken link
     taken: dict[str, Path] = {}
     for source, path in [(job.source, path) for job in jobs for path in job.files]:
-        name = str(path).lower()  # some file systems do not tell A from a
+        name = _folded(path)
         if name in taken:
             raise UserError(
                 f"{source} and {taken[name]} would both become {path}; rename one, or translate it alone, with --suffix"

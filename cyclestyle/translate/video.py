@@ -137,8 +137,7 @@ def _label(target: Path) -> str:
 def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
     joined = folder / f".tmp-joined{target.suffix}"
     try:
-        xmp = settings.provenance.packet() if settings.provenance else b""
-        join_parts(clip, find_parts(folder), joined, CONTAINERS[target.suffix.lower()], xmp)
+        join_parts(clip, find_parts(folder), joined, CONTAINERS[target.suffix.lower()], settings.provenance)
         put_in_place(joined, target, settings.overwrite)
     finally:
         joined.unlink(missing_ok=True)

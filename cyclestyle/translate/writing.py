@@ -22,6 +22,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
 TRANSPARENT = FORMATS - {"JPEG"}
 MOST_EXIF = 65527  # bytes, in a JPEG
+DEEP = {"PNG", "TIFF"}
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 
@@ -35,6 +36,15 @@ def suffixes() -> frozenset[str]:
 def holds_frames(path: Path, deep: bool = False) -> bool:
     """Whether the format of the suffix has room for several frames or pages, of 16 bit if they are deep."""
     return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
+
+
+def not_held(path: Path, frame: Frame) -> list[str]:
+    """What a frame has and the format of the suffix has no room for."""
+    kind, alpha = _kind(path), frame.alpha
+    found = ["16 bits a channel"] * (frame.pixels.dtype == np.uint16 and kind not in DEEP)
+    if alpha is not None and kind not in TRANSPARENT and (alpha < np.iinfo(alpha.dtype).max).any():
+        found.append("transparency")
+    return found
 
 
 def write_frames(
@@ -187,7 +197,7 @@ def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
     header = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     # Read as a chain of blocks, the packet leads into this: wherever one ends, its length points to the end.
     trailer = bytes([1, *range(255, -1, -1), 0])
-    return gif[:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
+    return b"GIF89a" + gif[6:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
 
 
 def _write_deep_png(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None) -> None:

@@ -7,6 +7,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -48,6 +49,10 @@ def test_a_folder_of_pictures_and_clips_is_translated(
         assert told is not None
         assert (told.direction, told.names) == ("BtoA", "photo to ink")
         assert told.model == sha256(run_dir / "checkpoints" / "latest.safetensors")
+        with av.open(str(target)) as container:  # for programs that read no XMP there
+            tags = container.metadata
+        assert (tags["CREATOR_TOOL"], tags["GENERATOR_MODEL"]) == (told.program, told.model)
+        assert tags["GENERATOR_DIRECTION"] == told.direction
     assert show_provenance([*map(str, made)]) == 0
 
 

@@ -1,10 +1,12 @@
 """The translation command: what it prints, writes and returns."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from unittest.mock import Mock
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +107,16 @@ def test_an_interruption_says_how_to_go_on(
         assert ("--skip-existing goes on with the rest" in capsys.readouterr().err) == told
 
 
+def test_a_scheduler_that_ends_a_job_is_obeyed_like_ctrl_c(
+    run_dir: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(Translator, "batch", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 143
+    assert "--skip-existing goes on with the rest" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
 def test_source_translation_and_the_way_back_can_be_seen_side_by_side(
     run_dir: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -153,8 +165,27 @@ def test_the_way_back_of_an_animation_has_all_frames_too(
         with Source(tmp_path / "out" / name) as source:
             assert source.about.milliseconds == [50, 90, 70]
     capsys.readouterr()
-    assert main([*words[:2], "-o", str(tmp_path / "first"), "--format", "jpg"]) == 0
-    assert "a.gif: has 3 frames, .jpg holds the first" in capsys.readouterr().out
+    assert (
+        main([*words[:2], "-o", str(tmp_path / "first"), "--format", ".jpg", "--tile", "64", "--scale", "native"]) == 0
+    )
+    assert "a.gif: is of 3 frames, .jpg holds the first" in capsys.readouterr().out
+    frames = [Image.effect_noise((80, 70), 80).convert("RGB") for _ in range(3)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    assert main([*words[:2], "-o", str(tmp_path / "tiles"), "--tile", "64"]) == 0
+    assert capsys.readouterr().out.count("a.gif: in tiles of 64 pixels") == 1
+
+
+def test_what_a_format_does_not_hold_is_told(run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    deep, clear = np.full((20, 20, 4), 40_000, np.uint16), np.full((20, 20, 4), 255, np.uint8)
+    deep[..., 3], clear[:5, :5, 3] = 65_535, 128
+    cv2.imwrite(str(tmp_path / "deep.png"), deep)
+    Image.fromarray(clear).save(tmp_path / "clear.png")
+    words = [str(run_dir), str(tmp_path / "deep.png"), str(tmp_path / "clear.png")]
+    lines = ("deep.png: has 16 bits a channel, which", "clear.png: has transparency, which")
+    for kind, told in (("jpg", [True, True]), ("webp", [True, False]), ("png", [False, False])):
+        assert main([*words, "-o", str(tmp_path / kind), "--format", kind]) == 0
+        out = capsys.readouterr().out
+        assert [f"{line} .{kind} does not hold" in out for line in lines] == told
 
 
 def test_style_can_be_weakened_enlarged_and_keep_its_colours(run_dir: Path, photos: Path, tmp_path: Path) -> None:
@@ -301,7 +332,7 @@ def test_an_output_folder_that_cannot_be_made_is_one_line(
     (tmp_path / "out").write_text("a file, not a folder")
     assert main([str(run_dir), str(photos), "-o", str(tmp_path / "out")]) == 1
     err = capsys.readouterr().err
-    assert err == f"error: {tmp_path / 'out'}: cannot be made: File exists; choose another folder with -o\n"
+    assert err == f"error: {tmp_path / 'out'}: is not a folder; choose another one with -o\n"
     assert (tmp_path / "out").read_text() == "a file, not a folder"
 
 

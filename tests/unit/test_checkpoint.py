@@ -120,7 +120,7 @@ def test_best_generators_that_cannot_be_kept_leave_both_files_as_they_were(
 def test_latest_is_a_copy_where_links_are_not_possible(
     tmp_path: Path, config: Config, state: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_link(*_: object) -> None:
+    def no_link(*_: object, **others: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
     monkeypatch.setattr(os, "link", no_link)

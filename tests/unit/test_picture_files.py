@@ -253,7 +253,7 @@ def test_a_file_that_came_meanwhile_is_not_overwritten(tmp_path: Path, monkeypat
     monkeypatch.setattr("cyclestyle.translate.writing._image", came)
     for links in (True, False):
         if not links:
-            monkeypatch.setattr(os, "link", lambda *paths: os.chmod(tmp_path / "none", 0))
+            monkeypatch.setattr(os, "link", lambda *paths, **others: os.chmod(tmp_path / "none", 0))
         with pytest.raises(FileExistsError):
             write_frames(path, frames(), About(), overwrite=False)
         assert [(p, p.read_bytes()) for p in tmp_path.iterdir()] == [(path, b"of somebody else")]

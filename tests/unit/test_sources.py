@@ -1,5 +1,6 @@
 """Which files are translated, and where their translations go."""
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,36 @@ def test_files_that_would_be_lost_are_refused(album: Path) -> None:
     with pytest.raises(UserError, match=r"two\.PNG: exists already \(1 of 3"):
         find_jobs([str(album)], out)
     assert len(find_jobs([str(album)], out, existing="overwrite")) == 3
-    (album / "deep" / "three.png").write_bytes(b"x")
-    with pytest.raises(UserError, match=r"three\.png and .*three\.bmp would both become"):
-        find_jobs([str(album)], album.parent / "other")
+    (album / "two.PNG").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"two\.PNG and .*two\.PNG would both become"):
+        find_jobs([str(album / "two.PNG"), str(album / "deep")], album.parent / "other")
+
+
+def test_two_that_would_get_one_name_keep_their_suffixes_in_it(album: Path) -> None:
+    for name in ("one.png", "one.bmp"):
+        (album / name).write_bytes(b"an original")
+    others = ["deep/three.png", "deep/two.PNG"]
+    assert targets([str(album)], album / "out") == [*others, "one.bmp.png", "one.jpg", "one.png"]
+    options: dict[str, Any] = {"kind": "png", "ending": "_ink", "back": True}
+    jobs = find_jobs([str(album)], album, **options)
+    names = [path.name for job in jobs for path in job.files if path.parent == album]
+    assert names == [f"one_ink{old}{back}.png" for old in (".bmp", ".jpg", "") for back in ("", "_back")]
+    for name in names:  # they lie among the inputs, and are not taken for some
+        (album / name).write_bytes(b"earlier" + ORIGIN.packet())
+    left = ["deep/three_ink.png", "deep/two_ink.png"]
+    assert targets([str(album)], album, existing="skip", **options) == left
+    assert len(targets([str(album)], album, existing="overwrite", **options)) == 5
+
+
+@pytest.mark.parametrize(("platform", "refused"), [("linux", False), ("darwin", True), ("win32", True)])
+def test_names_that_differ_in_case_are_one_where_file_systems_do_not_tell_them(
+    album: Path, monkeypatch: pytest.MonkeyPatch, platform: str, refused: bool
+) -> None:
+    (album / "deep" / "ONE.jpg").write_bytes(b"x")
+    inputs = [str(album / "one.jpg"), str(album / "deep" / "ONE.jpg")]
+    monkeypatch.setattr("sys.platform", platform)
+    with pytest.raises(UserError, match="would both become") if refused else contextlib.nullcontext():
+        assert targets(inputs, album / "out") == ["one.jpg", "ONE.jpg"]
 
 
 def test_an_input_through_a_link_is_not_overwritten_either(album: Path) -> None:
