@@ -54,7 +54,8 @@ def readable_suffixes() -> frozenset[str]:
     """
     register_heic()
     registered = Image.registered_extensions()
-    return frozenset(s for s, name in registered.items() if name in Image.OPEN and name not in _NOT_DECODED) | HEIC
+    decoded = Image.OPEN.keys() - _NOT_DECODED | {"MPO"}  # which Pillow opens as JPEG
+    return frozenset(suffix for suffix, name in registered.items() if name in decoded) | HEIC
 
 
 def find_images(folder: Path, others: frozenset[str] = frozenset(), unlisted: list[Path] | None = None) -> list[Path]:
