@@ -16,6 +16,7 @@ from cyclestyle.images import ImageError, register_heic, to_8_bit
 from cyclestyle.provenance import Provenance, xmp_packet
 from cyclestyle.translate.exif import extra_tags, tiff_tags, with_directories
 from cyclestyle.translate.reading import About, Frame
+from cyclestyle.translate.xmp import without_source_type
 
 XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -135,7 +136,7 @@ def _write(
 def _packet(kept: str, origin: Provenance | None) -> bytes:
     """The XMP of a file or a page of which so much is kept; or nothing."""
     if origin:
-        return origin.packet(kept)
+        return origin.packet(without_source_type(kept))
     return xmp_packet(kept) if kept else b""
 
 

@@ -9,6 +9,7 @@ from cyclestyle.provenance import (
     BEGIN_PACKET,
     DESCRIPTION,
     END_PACKET,
+    IPTC,
     RDF,
     XMP,
     xmp_descriptions,
@@ -22,6 +23,7 @@ PREFIXES = {
     "dc": "http://purl.org/dc/elements/1.1/",
     "xmpRights": "http://ns.adobe.com/xap/1.0/rights/",
     "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "Iptc4xmpExt": IPTC,
     "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
     "plus": "http://ns.useplus.org/ldf/xmp/1.0/",
     "cc": "http://creativecommons.org/ns#",
@@ -36,6 +38,8 @@ SOME = {
     "xmp": "CreateDate Label Nickname Rating",
 }
 KEPT = {f"{{{PREFIXES[prefix]}}}{name}" for prefix, names in SOME.items() for name in names.split()}
+SOURCE_TYPE = f"{{{IPTC}}}DigitalSourceType"
+GENERATED_TYPES = ("lgorithmicMedia", "compositeSynthetic")  # a capture is none any more
 SPACES = tuple(f"{{{PREFIXES[prefix]}}}" for prefix in WHOLE)
 
 for _prefix, _space in PREFIXES.items():
@@ -52,11 +56,11 @@ def kept_xmp(image: Image.Image, path: Path) -> str:
     said: set[str] = set()  # of what is said twice, the first is kept
     for about in found:
         for name, value in about.items():
-            if _is_kept(name) and name not in said:
+            if _is_kept(name, value) and name not in said:
                 kept.set(name, value)
                 said.add(name)
         for entry in about:
-            if _is_kept(entry.tag) and entry.tag not in said:
+            if _is_kept(entry.tag, entry.text or "") and entry.tag not in said:
                 entry.tail = None
                 kept.append(entry)
                 said.add(entry.tag)
@@ -68,6 +72,17 @@ def kept_xmp(image: Image.Image, path: Path) -> str:
     except (RecursionError, ValueError):  # a thousand levels; attributes alone are too long
         return ""
     return text
+
+
+def without_source_type(kept: str) -> str:
+    """What `kept_xmp` gave, for a file that has a source type of its own."""
+    if not kept:
+        return ""
+    about = ET.fromstring(kept)
+    about.attrib.pop(SOURCE_TYPE, None)
+    for entry in about.findall(SOURCE_TYPE):
+        about.remove(entry)
+    return ET.tostring(about, encoding="unicode") if len(about) or len(about.attrib) > 1 else ""
 
 
 def _packet(image: Image.Image, path: Path) -> bytes:
@@ -89,5 +104,7 @@ def _length(entry: ET.Element) -> int:
     return sum(len(text) for text in entry.itertext())
 
 
-def _is_kept(name: str) -> bool:
+def _is_kept(name: str, value: str) -> bool:
+    if name == SOURCE_TYPE:
+        return value.strip().endswith(GENERATED_TYPES)
     return name in KEPT or name.startswith(SPACES)

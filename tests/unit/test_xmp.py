@@ -72,6 +72,24 @@ class Same:
         return None
 
 
+@pytest.mark.parametrize("as_element", [True, False])
+@pytest.mark.parametrize("kept", [ABOUT, ""], ids=["beside others", "alone"])
+def test_a_source_that_says_it_was_generated_stays_so_and_says_it_once(
+    tmp_path: Path, as_element: bool, kept: str
+) -> None:
+    said = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+    name = "Iptc4xmpExt:DigitalSourceType"
+    inside = f"><{name}>{said}</{name}></rdf:Description>" if as_element else f' {name}="{said}"/>'
+    packet = xmp_packet(f'<rdf:Description rdf:about="" {SPACES}{inside}{kept}')
+    source = written(tmp_path / "a.png", packet)
+    for origin, told in ((ORIGIN, GENERATED), (None, said)):
+        target = tmp_path / f"{bool(origin)}.png"
+        assert translate_files(Same(), [Job(source, target)], Settings(1, 10**6, 95, origin)) == 0  # type: ignore[arg-type]
+        packet_text = packet_of(target)
+        assert packet_text.count("DigitalSourceType") == (2 if as_element and not origin else 1)
+        assert told in packet_text
+
+
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("suffix", [".avif", ".gif", ".heic", ".jpg", ".png", ".tif", ".webp"])
 def test_captions_and_rights_are_kept_and_what_is_not_true_any_more_is_not(
@@ -93,16 +111,23 @@ def test_captions_and_rights_are_kept_and_what_is_not_true_any_more_is_not(
 @pytest.mark.parametrize(
     "packet",
     [
-        b"<x:xmpmeta", b"\xff\xfe<", b'<?xml version="1.0" encoding="none"?><a/>', xmp_packet(""), ORIGIN.packet(),
+        b"<x:xmpmeta", b"\xff\xfe<", b'<?xml version="1.0" encoding="none"?><a/>', xmp_packet(""),
         b'<!DOCTYPE a [<!ENTITY b "bb">]>' + xmp_packet(ABOUT.replace("Li", "&b;")),
         xmp_packet(ABOUT.replace("Li", "<rdf:li>" * 10_000 + "</rdf:li>" * 10_000)),
     ],
-    ids=["cut off", "no text", "encoding", "empty", "ours", "entities", "deep"],
+    ids=["cut off", "no text", "encoding", "empty", "entities", "deep"],
 )  # fmt: skip
 def test_of_packets_that_are_damaged_or_say_nothing_nothing_is_kept(packet: bytes, tmp_path: Path) -> None:
     began = time.monotonic()
     assert read(written(tmp_path / "a.tif", packet))[0].about.xmp == ""
     assert time.monotonic() - began < 5
+
+
+def test_of_an_earlier_translation_it_is_kept_alone_that_it_was_generated(tmp_path: Path) -> None:
+    kept = read(written(tmp_path / "a.tif", ORIGIN.packet()))[0].about.xmp
+    assert GENERATED in kept
+    assert ORIGIN.model not in kept
+    assert ORIGIN.program not in kept
 
 
 def test_what_is_kept_fits_into_a_jpeg_and_what_is_too_long_is_left_out_alone(tmp_path: Path) -> None:
