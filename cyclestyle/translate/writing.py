@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
 from cyclestyle.files import atomic_write
-from cyclestyle.images import ImageError, register_heic, to_8_bit
+from cyclestyle.images import CPU, ImageError, register_heic, to_8_bit
+from cyclestyle.memory import free_memory, size_text
 from cyclestyle.provenance import Provenance, xmp_packet
 from cyclestyle.translate.exif import extra_tags, tiff_tags, with_directories
 from cyclestyle.translate.reading import About, Frame
@@ -120,6 +121,7 @@ def _write(
         file.write(with_directories(_tiff(chain([first], others), options, later), about.exif))
         return
     if kind in ANIMATED and len(about.milliseconds) > 1:
+        _check_memory(first, len(about.milliseconds))
         following = [_image(frame, kind) for frame in _of_one_size(first, others, kind)]
         options |= {"save_all": True, "append_images": following, "disposal": 1 if kind == "PNG" else 2}
         options["duration"] = [round(ms) for ms in about.milliseconds]
@@ -149,6 +151,16 @@ def _tiff(frames: Iterable[Frame], options: dict[str, Any], later: dict[str, Any
             pages.newFrame()
             options = later
     return encoded.getvalue()
+
+
+def _check_memory(frame: Frame, count: int) -> None:
+    """Whether all frames of an animation fit into memory together, and once more for the encoder."""
+    needed, free = 2 * count * 4 * frame.pixels[..., 0].size, free_memory(CPU)
+    if free is not None and needed > free:
+        raise ValueError(
+            f"{count} frames of {frame.pixels.shape[1]}x{frame.pixels.shape[0]} need {size_text(needed)} of memory "
+            f"together, {size_text(free)} are free"
+        )
 
 
 def _of_one_size(first: Frame, others: Iterator[Frame], kind: str) -> Iterator[Frame]:

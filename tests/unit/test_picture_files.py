@@ -231,6 +231,19 @@ def test_without_its_package_a_heic_file_is_found_and_says_what_is_missing(
         Source(path)
 
 
+def test_an_animation_that_memory_does_not_hold_is_refused_before_its_second_frame(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def frames() -> Iterator[Frame]:
+        yield Frame(smooth())
+        pytest.fail("more work than needed")
+
+    monkeypatch.setattr("cyclestyle.translate.writing.free_memory", lambda device: 10**6)
+    with pytest.raises(ImageError, match=r"a\.gif: .* 10000 frames of \d+x\d+ need .*iB of memory together, 1 MiB are"):
+        write_frames(tmp_path / "a.gif", frames(), About(milliseconds=[40.0] * 10_000))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "folder.jpg").mkdir()
