@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -62,6 +63,7 @@ def run_command(command: Callable[[list[str] | None], int], argv: list[str] | No
         signals.append(number)
         raise KeyboardInterrupt
 
+    warnings.filterwarnings("ignore", module="PIL|tifffile")  # of damaged files, of which errors tell in one line
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, stop) if in_main else None
     try:

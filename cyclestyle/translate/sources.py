@@ -5,6 +5,7 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from cyclestyle.errors import UserError
@@ -61,8 +62,6 @@ def find_jobs(
         UserError: an input does not exist or holds no picture, two would get one name, a file would be overwritten, or
             `out` names a file and `kind` or `ending` asks for another name.
     """
-    if "" in inputs:
-        raise UserError("an input is empty, as an unset variable is; name a picture, a clip or a folder")
     found: dict[str, tuple[Path, Path]] = {}
     for text in inputs:
         for source, name in _expand(text, out):
@@ -80,9 +79,8 @@ def find_jobs(
     if back:
         jobs = [replace(job, back=_back(job.target)) for job in jobs]
     named = [Path(os.path.expanduser(text)) for text in inputs] if existing == "overwrite" else []
-    by_name = existing == "skip" and bool(ending)
-    jobs = _told_apart(_without_translations(jobs, by_name, named))
-    jobs = _without_translations(jobs, by_name, named)
+    without = partial(_without_translations, by_name=existing == "skip" and bool(ending), named=named)
+    jobs = without(_told_apart(without(jobs)))
     _check(jobs)
     jobs = jobs[shard[0] - 1 :: shard[1]]
     if existing == "skip":
@@ -115,6 +113,8 @@ def make_folders(jobs: list[Job]) -> None:
 
 
 def _expand(text: str, out: Path) -> list[tuple[Path, Path]]:
+    if not text:
+        raise UserError("an input is empty, as an unset variable is; name a picture, a clip or a folder")
     path = Path(os.path.expanduser(text))
     if path.is_dir():
         unlisted: list[Path] = []

@@ -194,7 +194,12 @@ def test_an_input_through_a_link_is_not_overwritten_either(album: Path) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "expected"),
-    [("nowhere", "no such file or folder"), ("*.xyz", "no file matches"), ("empty", "holds no pictures")],
+    [
+        ("nowhere", "no such file or folder"),
+        ("", "an input is empty"),
+        ("*.xyz", "no file matches"),
+        ("empty", "holds no pictures"),
+    ],
 )
 def test_inputs_that_do_not_exist_are_named(
     tmp_path: Path, inputs: str, expected: str, monkeypatch: pytest.MonkeyPatch
