@@ -47,7 +47,8 @@ def atomic_write(path: Path, overwrite: bool = True) -> Iterator[BinaryIO]:
                 _give_name(file, name)
         _replace(name, path, overwrite)
     except BaseException as error:
-        name.unlink(missing_ok=True)
+        with suppress(OSError):
+            name.unlink()
         if isinstance(error, OSError):
             error.filename = str(path)  # the user knows no other name
         raise
