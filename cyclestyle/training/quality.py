@@ -164,7 +164,7 @@ def evaluate(
         except CheckpointError as error:
             log.error("%s; the best generators so far are not kept", error)
             state.best = before and before | {"since": before["since"] + 1}
-    log.debug("step %d  %s", state.step, describe_best(state))
+    log.info("step %d: %s", state.step, describe_best(state))
 
 
 def out_of_patience(config: Config, state: TrainState) -> bool:
