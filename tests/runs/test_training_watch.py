@@ -91,7 +91,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, scores: list[float], spread: float =
         return {"score": score + number * spread * torch.tensor([0] + 25 * [-1, 1])}
 
     monkeypatch.setattr(quality.Quality, "measure", measure)
-    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, values: {})
+    monkeypatch.setattr(detectors.Watch, "look_at_quality", lambda self, step, values: {})
 
 
 def test_the_measurement_within_the_first_epoch_makes_no_best(
