@@ -15,7 +15,10 @@ from cyclestyle.translate.writing import write_frames
 from tests.clip_files import drawn, write_clip
 from tests.runs.test_training_runs import ROOT
 
-KEPT = '<rdf:Description xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>a lake</dc:title></rdf:Description>'
+KEPT = (
+    '<rdf:Description xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" rdf:about="" '
+    'xmlns:dc="http://purl.org/dc/elements/1.1/"><dc:title>a lake</dc:title></rdf:Description>'
+)
 
 READ_DAMAGED = """
 import resource, signal, sys
