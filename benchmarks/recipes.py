@@ -21,6 +21,7 @@ from cyclestyle.data.unpaired import list_pictures
 from cyclestyle.devices import pick_device, precise_device
 from cyclestyle.metrics.compare import Described, Extractors, checkerboard, kid_random, pairs, swd
 from cyclestyle.metrics.distances import interval, resamplings
+from cyclestyle.translate.style import Style
 from cyclestyle.translate.translator import Translator
 
 ROUNDS, BATCH = 200, 4
@@ -40,7 +41,9 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders; the first is the base")
     parser.add_argument("--split", default="val", choices=("val", "test"), help="default: val")
     parser.add_argument("--size", type=int, default=128, help="side of the squares, in pixels (default: 128)")
+    parser.add_argument("--strength", type=float, default=1.0, help="0 to 1, as of translate (default: 1)")
     args = parser.parse_args()
+    style = Style(strength=args.strength)
     size = {"load_size": round(args.size * 286 / 256), "crop_size": args.size}
     data = check_config({"data": {"root": args.root, **size}}).data
     extractors = Extractors(precise_device(pick_device("auto")))
@@ -56,7 +59,7 @@ def main() -> int:
     for run in args.runs:
         model = read_model(run)
         for way, (source, target) in (("AtoB", "AB"), ("BtoA", "BA")):
-            fake = Described(_translated(Translator(model, way), held[source].pictures), extractors, 4)
+            fake = Described(_translated(Translator(model, way, style=style), held[source].pictures), extractors, 4)
             row, draws = _row(fake, held[source], held[target], train[target], scales[target], base.get(target))
             base.setdefault(target, draws)
             print(" | ".join([run.name, model.config.data.names["AB".index(target)], *row]), flush=True)
