@@ -163,7 +163,7 @@ class _Work:
         self._settle(0)
         target = loaded.job.target
         if not holds_frames(target, loaded.source.deep):
-            self._say(loaded.job, f"is of {loaded.source.count} frames, {target.suffix} holds the first")
+            self._say(loaded.job, "frames", f"is of {loaded.source.count} frames, {target.suffix} holds the first")
         files = range(len(loaded.job.files))
         self._done(self._write(loaded, [self._frames(loaded, file) for file in files]))
 
@@ -238,18 +238,17 @@ class _Work:
         """How a frame will be translated if not in one pass, and what its translation cannot keep."""
         self._tell_tiling(job, frame.pixels)
         if lost := not_held(job.target, frame):
-            self._say(job, f"has {' and '.join(lost)}, which {job.target.suffix} does not hold")
+            self._say(job, "lost", f"has {' and '.join(lost)}, which {job.target.suffix} does not hold")
 
     def _tell_tiling(self, job: Job, pixels: np.ndarray) -> None:
-        if told := self._translator.tiling(pixels):
-            self._say(job, told)
+        if (job.source, "tiles") not in self._said and (told := self._translator.tiling(pixels)):
+            self._say(job, "tiles", told)
 
-    def _say(self, job: Job, text: str) -> None:
-        """Write a line, one with the same beginning once for all frames of an animation or clip."""
-        said = job.source, text.partition(" ")[0]
-        if said not in self._said:
+    def _say(self, job: Job, topic: str, text: str) -> None:
+        """Write a line, on one topic once for all frames of an animation or clip."""
+        if (job.source, topic) not in self._said:
             self._bar.write(printable(f"{job.source}: {text}"))
-            self._said.add(said)
+            self._said.add((job.source, topic))
 
     def _settle(self, at_most: int) -> None:
         while len(self._writing) > at_most:
