@@ -2,7 +2,7 @@
 
 A part of PICTURE from its middle, or all of it enlarged, is translated as it is (`--scale native`), in turns. Prints
 seconds, also a megapixel, memory of a GPU (reserved, and in use of that), and how far the pixels are from those of the
-first.
+first. `--spare 7` takes all memory of the GPU but 7 GiB before, as if it were a small card.
 """
 
 import argparse
@@ -31,7 +31,9 @@ def main() -> int:
     parser.add_argument("--device", default="auto", help="default: auto")
     parser.add_argument("--precision", default="fp32", help="default: fp32")
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="after one that does not count (default: 2)")
+    parser.add_argument("--spare", type=float, metavar="GIB", help="memory of a GPU to do with (default: all)")
     args = parser.parse_args()
+    taken = _taken(args.spare) if args.spare else None
     model, whole = read_model(args.model), read_image(args.picture)
     sides = {tile: int(tile) if tile.isdecimal() else tile for tile in args.tile}
     ways = {
@@ -45,8 +47,8 @@ def main() -> int:
         memory = dict.fromkeys(ways, "")
         for _ in range(args.rounds + 1):
             for tile, translator in ways.items():
-                made[tile], taken, memory[tile] = _measured(translator, picture)
-                seconds[tile].append(taken)
+                made[tile], spent, memory[tile] = _measured(translator, picture, taken)
+                seconds[tile].append(spent)
         for tile, translator in ways.items():
             timing = Timing(seconds[tile][1:] or seconds[tile])
             rows = zip(made[tile], made[args.tile[0]], strict=True)
@@ -72,19 +74,27 @@ def _of_size(whole: np.ndarray, pixels: float) -> np.ndarray:
     return whole[top : top + rows, left : left + columns]
 
 
-def _measured(translator: Translator, picture: np.ndarray) -> tuple[np.ndarray, float, str]:
-    """The translation, the seconds it took, and the memory of a GPU."""
+def _taken(spare: float) -> torch.Tensor:
+    """A tensor that takes the memory of the GPU, but for so many GiB."""
+    return torch.empty(torch.cuda.mem_get_info()[0] - round(spare * 2**30), dtype=torch.uint8, device="cuda")
+
+
+def _measured(
+    translator: Translator, picture: np.ndarray, taken: torch.Tensor | None
+) -> tuple[np.ndarray, float, str]:
+    """The translation, the seconds it took, and the memory of a GPU beside what was taken before."""
     on_gpu = translator.device.type == "cuda"
     if on_gpu:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     made = translator(picture)
-    taken = time.perf_counter() - began
+    seconds = time.perf_counter() - began
     if not on_gpu:
-        return made, taken, ""
-    reserved, used = torch.cuda.max_memory_reserved() / 2**30, torch.cuda.max_memory_allocated() / 2**30
-    return made, taken, f"{reserved:.1f} GiB ({used:.1f}), "
+        return made, seconds, ""
+    before = 0 if taken is None else taken.nbytes
+    reserved, used = torch.cuda.max_memory_reserved() - before, torch.cuda.max_memory_allocated() - before
+    return made, seconds, f"{reserved / 2**30:.1f} GiB ({used / 2**30:.1f}), "
 
 
 if __name__ == "__main__":

@@ -37,8 +37,8 @@ class Translator:
         direction: AtoB or BtoA.
         device: auto, cpu, cuda or mps.
         precision: auto, fp32, bf16 or fp16, of convolutions; auto: fp32 for uint16 pictures, else the fastest.
-        tile: side in pixels of the tiles that larger pictures go through in; auto: tiles only where memory would not do
-            for the whole; off: never. The translation is the same, but for rounding.
+        tile: side in pixels of the tiles that larger pictures go through in; auto: tiles only where memory would not
+            do for the whole, smaller ones where it runs out; off: never. The translation is the same, but for rounding.
         style: how much of the style, and at which size.
 
     Attributes:
@@ -178,17 +178,24 @@ class Translator:
         if len(pictures) > 1 and self._tile != "off" and self._is_tight(pictures):
             return np.concatenate([self._translate(picture[None]) for picture in pictures])
         core = self._core(pictures[0])
-        try:
-            with torch.inference_mode():
-                if core is not None:
-                    return np.stack([self._in_tiles(picture, core) for picture in pictures])
-                self._check_memory(pictures)
-                made = self._net(to_tensor(pictures, self.device).to(self.dtype))
-                return self._pixels(pictures.dtype, made)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        raise self._too_large(pictures, ", more than there is")
+        while True:
+            try:
+                with torch.inference_mode():
+                    return self._attempt(pictures, core)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+            if self._tile != "auto" or core == LEAST_TILE:
+                raise self._too_large(pictures, ", more than there is")
+            core = self._auto_side() if core is None else core // 2
+
+    def _attempt(self, pictures: np.ndarray, core: int | None) -> np.ndarray:
+        """Translate in tiles of a side, or, if it is None, in one pass."""
+        if core is not None:
+            return np.stack([self._in_tiles(picture, core) for picture in pictures])
+        self._check_memory(pictures)
+        made = self._net(to_tensor(pictures, self.device).to(self.dtype))
+        return self._pixels(pictures.dtype, made)
 
     def _in_tiles(self, picture: np.ndarray, core: int) -> np.ndarray:
         tiles, room = Tiles(self._net.stages(), picture, core, self.device, self.dtype), self._room()

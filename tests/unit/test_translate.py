@@ -129,12 +129,33 @@ def test_a_picture_that_does_not_fit_into_memory_is_named(run_dir: Path, monkeyp
         cyclestyle.Translator.load(run_dir)(noise(48, 64))
     monkeypatch.undo()
 
-    def full(*_: object) -> torch.Tensor:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
-
     monkeypatch.setattr(translator_module, "to_tensor", full)
     with pytest.raises(UserError, match="of memory, more than there is"):
-        cyclestyle.Translator.load(run_dir)(noise(48, 64))
+        cyclestyle.Translator.load(run_dir, tile="off")(noise(48, 64))
+
+
+def full(*_: object) -> torch.Tensor:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+
+
+def test_where_memory_runs_out_tiles_get_smaller(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picture = noise(260, 200)
+    whole = cyclestyle.Translator.load(run_dir, precision="fp32")(picture)
+    tried: list[int] = []
+    in_tiles = cyclestyle.Translator._in_tiles
+
+    def that_needs_small_ones(self: cyclestyle.Translator, picture: np.ndarray, core: int) -> np.ndarray:
+        tried.append(core)
+        return in_tiles(self, picture, core) if core <= 128 else full()
+
+    monkeypatch.setattr(translator_module, "to_tensor", full)  # of one pass
+    monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", that_needs_small_ones)
+    tiled = cyclestyle.Translator.load(run_dir, precision="fp32")(picture)
+    assert tried == [512, 256, 128]
+    assert np.abs(tiled.astype(int) - whole).max() <= 1
+    monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", full)
+    with pytest.raises(UserError, match="of memory, more than there is"):
+        cyclestyle.Translator.load(run_dir)(picture)
 
 
 @pytest.mark.parametrize(("precision", "most", "mean"), [("fp32", 1, 0.01), ("bf16", 20, 1.2)])
