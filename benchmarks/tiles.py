@@ -79,9 +79,7 @@ def _taken(spare: float) -> torch.Tensor:
     return torch.empty(torch.cuda.mem_get_info()[0] - round(spare * 2**30), dtype=torch.uint8, device="cuda")
 
 
-def _measured(
-    translator: Translator, picture: np.ndarray, taken: torch.Tensor | None
-) -> tuple[np.ndarray, float, str]:
+def _measured(translator: Translator, picture: np.ndarray, taken: torch.Tensor | None) -> tuple[np.ndarray, float, str]:
     """The translation, the seconds it took, and the memory of a GPU beside what was taken before."""
     on_gpu = translator.device.type == "cuda"
     if on_gpu:

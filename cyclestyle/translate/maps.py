@@ -42,6 +42,17 @@ class Part(NamedTuple):
         return x[:, :, self.top : self.bottom, self.left : self.right]
 
 
+class Room(NamedTuple):
+    """Bytes that maps may take, or take: of the memory of the device that works on them, of the machine's, of files.
+
+    The machine's has room where the device is a GPU, as it is not the same then. Files have room for any number.
+    """
+
+    device: int
+    machine: int = 0
+    files: int = 0
+
+
 class Map(Protocol):
     """Cells (1, C, H, W) of one type, read and written in parts."""
 
@@ -69,6 +80,26 @@ class MemoryMap:
 
     def close(self) -> None:
         del self._cells
+
+
+class MachineMap(MemoryMap):
+    """A map in the memory of the machine, for a GPU whose own does not hold it."""
+
+    def __init__(self, shape: tuple[int, int, int], dtype: torch.dtype) -> None:
+        super().__init__(shape, dtype, torch.device("cpu"))
+
+    def read(self, part: Part) -> Tensor:
+        return _fast_to_copy(super().read(part))
+
+    def write(self, part: Part, values: Tensor) -> None:
+        super().write(part, _fast_to_copy(values))
+
+
+def _fast_to_copy(cells: Tensor) -> Tensor:
+    """A copy in one piece of memory, from and to which a GPU copies fast."""
+    pinned = torch.cuda.is_available()
+    layout = torch.channels_last
+    return torch.empty(cells.shape, dtype=cells.dtype, pin_memory=pinned, memory_format=layout).copy_(cells)
 
 
 class FileMap:

@@ -18,7 +18,7 @@ from torch import Tensor
 from cyclestyle.images import to_tensor
 from cyclestyle.nets.layers import Norm
 from cyclestyle.nets.stages import Stage, Statistics
-from cyclestyle.translate.maps import FileMap, Map, MemoryMap, Part
+from cyclestyle.translate.maps import FileMap, MachineMap, Map, MemoryMap, Part, Room
 
 
 class _Reached(Exception):  # noqa: N818, nothing is wrong
@@ -52,17 +52,17 @@ class Tiles:
         """Tiles times passes."""
         return len(self._cores) * sum(len(stage.norms) + 1 for stage in self._stages)
 
-    def kept(self, room: int) -> tuple[int, int]:
-        """Bytes that maps between stages take at most, in memory as far as `room` goes, and in files."""
-        return self._plan(room)[1:]
+    def kept(self, room: Room) -> Room:
+        """What maps between stages take at most, in memory as far as there is room."""
+        return self._plan(room)[1]
 
     def translate(
-        self, room: int, scratch: Path, finish: Callable[[Tensor], np.ndarray], progress: Callable[[], object]
+        self, room: Room, scratch: Path, finish: Callable[[Tensor], np.ndarray], progress: Callable[[], object]
     ) -> np.ndarray:
         """Go through all stages.
 
         Args:
-            room: bytes of memory for maps; those beyond go into files in the folder `scratch`.
+            room: memory for maps; those beyond go into files in the folder `scratch`.
             finish: makes pixels (1, h, w, 3) of a tile of the generator's output, (1, 3, h, w) in [-1, 1].
             progress: called after each tile of each pass.
 
@@ -72,7 +72,7 @@ class Tiles:
         Raises:
             OSError: the files have no room.
         """
-        in_memory, pixels = self._plan(room)[0], None
+        places, pixels = self._plan(room)[0], None
         try:
             for number, stage in enumerate(self._stages):
                 for norm in stage.norms:
@@ -83,7 +83,7 @@ class Tiles:
                         pixels = np.empty(self._picture.shape, tile.dtype) if pixels is None else pixels
                         pixels[core.top : core.bottom, core.left : core.right] = tile
                     else:
-                        kept = self._maps.get(stage.writes) or self._new_map(stage, in_memory, scratch)
+                        kept = self._maps.get(stage.writes) or self._new_map(stage, places[number], scratch)
                         kept.write(core.at_stride(stage.stride), made)
                 self._close(self._maps.keys() - self._needed_after(number))
                 if self._device.type == "cuda":  # what is cached has not the sizes of the next stage
@@ -96,11 +96,14 @@ class Tiles:
         assert pixels is not None
         return pixels
 
-    def _new_map(self, stage: Stage, in_memory: set[str], scratch: Path) -> Map:
+    def _new_map(self, stage: Stage, place: str, scratch: Path) -> Map:
         height, width = self._picture.shape[:2]
-        shape = stage.channels, height // stage.stride, width // stage.stride
-        inside = stage.writes in in_memory
-        kept = MemoryMap(shape, self._kept_as, self._device) if inside else FileMap(shape, self._kept_as, scratch)
+        shape, kind = (stage.channels, height // stage.stride, width // stage.stride), self._kept_as
+        kept: Map
+        if place == "device":
+            kept = MemoryMap(shape, kind, self._device)
+        else:
+            kept = MachineMap(shape, kind) if place == "machine" else FileMap(shape, kind, scratch)
         self._maps[stage.writes] = kept
         return kept
 
@@ -108,20 +111,24 @@ class Tiles:
         for name in names:
             self._maps.pop(name).close()
 
-    def _plan(self, room: int) -> tuple[set[str], int, int]:
-        """Which maps lie in memory, and the most bytes of those, and of the others, at any time."""
-        in_memory: set[str] = set()
-        there: dict[str, int] = {}
-        most_inside = most_outside = 0
+    def _plan(self, room: Room) -> tuple[dict[int, str], Room]:
+        """Where the map lies that a stage begins, by the number of the stage, and the most bytes there at any time."""
+        places: dict[int, str] = {}
+        there: dict[str, tuple[str, int]] = {}
+        taken = dict.fromkeys(Room._fields, 0)
+        most = Room(0)
         for number, stage in enumerate(self._stages[:-1]):
             size = self._picture[..., 0].size // stage.stride**2 * stage.channels * self._kept_as.itemsize
-            if stage.writes not in there and size + sum(there[n] for n in there.keys() & in_memory) <= room:
-                in_memory.add(stage.writes)
-            there[stage.writes] = size
-            inside = sum(there[n] for n in there.keys() & in_memory)
-            most_inside, most_outside = max(most_inside, inside), max(most_outside, sum(there.values()) - inside)
-            there = {name: there[name] for name in there.keys() & self._needed_after(number)}
-        return in_memory, most_inside, most_outside
+            if stage.writes not in there:
+                in_memory = (place for place in ("device", "machine") if taken[place] + size <= getattr(room, place))
+                places[number] = next(in_memory, "files")
+                there[stage.writes] = places[number], size
+                taken[places[number]] += size
+            most = Room(*map(max, most, taken.values()))
+            for name in there.keys() - self._needed_after(number):
+                place, size = there.pop(name)
+                taken[place] -= size
+        return places, most
 
     def _needed_after(self, number: int) -> set[str]:
         return {name for stage in self._stages[number + 1 :] for name in stage.reads}

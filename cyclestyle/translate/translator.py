@@ -20,6 +20,7 @@ from cyclestyle.images import pad_to_multiple, padded_size, prepare_image, to_pi
 from cyclestyle.memory import free_memory, is_out_of_memory, keep_freed_memory, peak_memory, size_text
 from cyclestyle.nets import fix_weights
 from cyclestyle.translate.enlarge import enlarged, reduced, reduced_size
+from cyclestyle.translate.maps import Room
 from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
@@ -168,9 +169,11 @@ class Translator:
         if core is None:
             return None
         tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
-        in_memory, in_files = tiles.kept(self._room())
-        kept = [f"{size_text(in_memory)} of memory"] * (in_memory > 0)
-        kept += [f"a scratch file of {size_text(in_files)} in {self.scratch}"] * (in_files > 0)
+        taken = tiles.kept(self._room())
+        on_gpu = "the GPU's " if self.device.type == "cuda" else ""
+        kept = [f"{size_text(taken.device)} of {on_gpu}memory"] * (taken.device > 0)
+        kept += [f"{size_text(taken.machine)} of the machine's"] * (taken.machine > 0)
+        kept += [f"a scratch file of {size_text(taken.files)} in {self.scratch}"] * (taken.files > 0)
         needed = size_text(self._memory(picture[None]))
         return f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need {needed} of memory"
 
@@ -199,7 +202,7 @@ class Translator:
 
     def _in_tiles(self, picture: np.ndarray, core: int) -> np.ndarray:
         tiles, room = Tiles(self._net.stages(), picture, core, self.device, self.dtype), self._room()
-        _, needed = tiles.kept(room)
+        needed = tiles.kept(room).files
         free = shutil.disk_usage(self.scratch).free
         if needed > free:
             raise UserError(
@@ -238,12 +241,12 @@ class Translator:
         large = self.device.type == "cuda" and free is not None and LARGE_TILE**2 * self._bytes_a_pixel < free / 3
         return LARGE_TILE if large else TILE
 
-    def _room(self) -> int:
-        """Bytes of memory that maps may take."""
+    def _room(self) -> Room:
+        """What maps may take of memory."""
         free = free_memory(self.device)
         if self.device.type == "cuda" and free is not None:
-            return free // 2
-        return ROOM if free is None else min(ROOM, free // 4)
+            return Room(free // 2, (free_memory(torch.device("cpu")) or 0) // 2)
+        return Room(ROOM if free is None else min(ROOM, free // 4))
 
     def _is_tight(self, pictures: np.ndarray) -> bool:
         """Whether a pass takes more than half of the memory that is free."""

@@ -17,6 +17,7 @@ from cyclestyle.training.loop import train
 from cyclestyle.training.schedule import halvings
 from cyclestyle.training.state import TrainState
 from cyclestyle.training.step import TrainStep
+from cyclestyle.translate.maps import Room
 from cyclestyle.translate.style import Style
 from cyclestyle.translate.translator import Translator
 from tests.helpers import differing, errors_of_gradients, merged
@@ -138,15 +139,14 @@ def test_translations_equal_those_of_the_cpu(tiny: dict[str, Any], precision: st
     assert np.abs(results[0] - results[1]).mean() < mean
 
 
-@pytest.mark.parametrize("in_memory", [True, False], ids=["memory", "file"])
-def test_tiles_equal_one_pass(tiny: dict[str, Any], in_memory: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("room", [Room(10**9), Room(0, 10**9), Room(0)], ids=["memory", "machine", "files"])
+def test_tiles_equal_one_pass(tiny: dict[str, Any], room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     config = check_config(merged(tiny, {"model": {"generator": {"channels": 16, "blocks": 3}}}))
     nets = CycleGAN(config.model).generators
     model = TrainedModel(config, 0, {name: net.state_dict() for name, net in nets.items()}, Path())
     picture = np.random.default_rng(0).integers(0, 255, (293, 430, 3), dtype=np.uint8)
     style = Style("native")
-    if not in_memory:
-        monkeypatch.setattr(Translator, "_room", lambda self: 0)
+    monkeypatch.setattr(Translator, "_room", lambda self: room)
     whole, tiled = (Translator(model, "AtoB", "cuda", "fp32", t, style)(picture).astype(int) for t in ("off", 96))
     assert np.abs(whole - tiled).max() <= 1
 

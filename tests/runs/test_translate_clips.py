@@ -17,6 +17,7 @@ from cyclestyle.images import read_image
 from cyclestyle.provenance import main as show_provenance
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.__main__ import main
+from cyclestyle.translate.maps import Room
 from cyclestyle.translate.parts import LENGTH
 from cyclestyle.translate.translator import Translator
 from tests.clip_files import difference, drawn, read_clip, sound_of, write_clip
@@ -124,7 +125,7 @@ def test_a_clip_that_is_cut_off_is_status_1_though_it_is_translated(
 def test_clips_of_a_folder_in_which_some_are_too_short_are_translated(
     run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Translator, "_room", lambda self: 0)  # so that tiles need a file beside the translations
+    monkeypatch.setattr(Translator, "_room", lambda self: Room(0))  # so that tiles need a file beside the translations
     (tmp_path / "in" / "a").mkdir(parents=True)
     for name, count in (("a/a.mp4", 5), ("b.mp4", 30)):
         write_clip(tmp_path / "in" / name, drawn(count, (96, 80)))

@@ -22,7 +22,7 @@ from cyclestyle.images import to_pixels, to_tensor
 from cyclestyle.nets import GENERATORS
 from cyclestyle.nets.stages import Statistics, run_stages
 from cyclestyle.translate import translator as translator_module
-from cyclestyle.translate.maps import FileMap, MemoryMap, Part
+from cyclestyle.translate.maps import FileMap, MachineMap, MemoryMap, Part, Room
 from cyclestyle.translate.style import Style
 from cyclestyle.translate.tiles import Tiles
 from cyclestyle.translate.translator import Translator
@@ -78,8 +78,8 @@ def test_the_stages_of_a_generator_do_what_it_does(name: str, options: dict[str,
 
 
 @pytest.mark.parametrize("options", VARIANTS, ids=str)
-@pytest.mark.parametrize("room", [10**9, 0], ids=["memory", "files"])
-def test_tiles_give_what_one_pass_gives(options: dict[str, Any], room: int, difference: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("room", [Room(10**9), Room(0, 10**9), Room(0)], ids=["memory", "machine", "files"])
+def test_tiles_give_what_one_pass_gives(options: dict[str, Any], room: Room, difference: Any, tmp_path: Path) -> None:
     net, picture = generator(options), landscape(300, 420)
     whole = to_pixels(net(to_tensor(picture)))[0]
     assert whole.std() > 10
@@ -119,13 +119,14 @@ def test_statistics_of_parts_are_those_of_the_whole(groups: int | None) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_maps_in_files_are_as_those_in_memory(dtype: torch.dtype, tmp_path: Path) -> None:
-    both = MemoryMap((5, 20, 30), dtype, CPU), FileMap((5, 20, 30), dtype, tmp_path)
+    shape = 5, 20, 30
+    all_kinds = MemoryMap(shape, dtype, CPU), MachineMap(shape, dtype), FileMap(shape, dtype, tmp_path)
     values = torch.randn(1, 5, 20, 30, generator=torch.Generator().manual_seed(0)).to(dtype)
-    for kept in both:
+    for kept in all_kinds:
         kept.write(Part(0, 20, 0, 30), values)
         kept.write(Part(3, 9, 4, 6), values[:, :, :6, :2])
     values[:, :, 3:9, 4:6] = values[:, :, :6, :2].clone()
-    for kept in both:
+    for kept in all_kinds:
         assert torch.equal(kept.read(Part(2, 19, 3, 30)), values[:, :, 2:19, 3:])
         kept.close()
     assert not list(tmp_path.iterdir()), "nobody has to clear it away"
@@ -169,15 +170,18 @@ def test_a_gpu_takes_larger_tiles_and_half_of_its_free_memory(
     auto.__dict__["_bytes_a_pixel"] = 2000.0
     picture = np.empty((7500, 13300, 3), np.uint8)
 
-    def told(free: float) -> str:
-        monkeypatch.setattr(translator_module, "free_memory", lambda device: round(free * 2**30))
+    def told(of_gpu: float, of_machine: float = 0) -> str:
+        free = {"cuda": of_gpu, "cpu": of_machine}
+        monkeypatch.setattr(translator_module, "free_memory", lambda device: round(free[device.type] * 2**30))
         return str(auto.tiling(picture))
 
-    assert "in tiles of 512 pixels, with 0.6 GiB of memory; one" in told(5)
-    assert "in tiles of 1024 pixels, with 0.6 GiB of memory; one" in told(8)
+    assert "in tiles of 512 pixels, with 0.6 GiB of the GPU's memory; one" in told(5)
+    assert "in tiles of 1024 pixels, with 0.6 GiB of the GPU's memory; one" in told(8)
     monkeypatch.setattr(translator_module, "ROOM", 0)
-    assert "in tiles of 1024 pixels, with 0.6 GiB of memory; one" in told(8)
-    assert "with 0.2 GiB of memory and a scratch file of 0.4 GiB" in told(0.5)
+    assert "in tiles of 1024 pixels, with 0.6 GiB of the GPU's memory; one" in told(8)
+    assert "with 0.2 GiB of the GPU's memory and a scratch file of 0.4 GiB" in told(0.5)
+    assert "with 0.2 GiB of the GPU's memory and 0.4 GiB of the machine's; one" in told(0.5, 1)
+    assert "0.2 GiB of the GPU's memory and 0.2 GiB of the machine's and a scratch file of 0.4 GiB" in told(0.5, 0.6)
 
 
 def test_a_scratch_file_is_announced_and_must_have_room(
