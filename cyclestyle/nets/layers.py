@@ -106,14 +106,14 @@ class InstanceNorm(Norm):
     In fp32 it rounds as `F.instance_norm`, and so as published implementations do. That function gives wrong gradients
     on the CPU for a batch of one whose incoming gradient is channels_last (PyTorch 2.13 and 2.15), hence the guard.
     Elsewhere it is the same function under other names, which are right in every layout and faster: `F.group_norm` with
-    one channel a group; and in channels_last, where the backward pass of that takes 20 times as long, the batch norm of
-    each picture alone.
+    one channel a group, also for a compiler, of which some versions fail on the guard; and in channels_last, where the
+    backward pass of that takes 20 times as long, the batch norm of each picture alone.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         if self.given is not None:
             return self.given(x)
-        if x.dtype == torch.float32 and x.is_contiguous():
+        if x.dtype == torch.float32 and x.is_contiguous() and not torch.compiler.is_compiling():
             normed = F.instance_norm(x)
             if normed.requires_grad:
                 normed.register_hook(torch.Tensor.contiguous)

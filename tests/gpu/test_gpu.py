@@ -151,6 +151,7 @@ def test_tiles_equal_one_pass(tiny: dict[str, Any], room: Room, monkeypatch: pyt
     assert np.abs(whole - tiled).max() <= 1
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # of PyTorch 2.11 within itself
 def test_compiled_steps_equal_those_that_are_not(tiny: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Of what the compiler makes of resizing, gradients are added in an order that varies."""
     values = merged(tiny, {"model": {"generator": {"upsample": "transpose"}}})

@@ -230,3 +230,15 @@ def test_options_in_the_configuration_are_the_keywords_of_the_class(table: dict[
         keywords = {p.name: p.default for p in inspect.signature(table[name]).parameters.values()}
         options = {key: f.default for key, f in spec.model_fields.items() if key != "name"}
         assert options == keywords
+
+
+@pytest.mark.parametrize("norm", ["instance", "group"])
+def test_a_compiler_follows_the_generator(norm: str) -> None:
+    net = GENERATORS["resnet"](channels=4, blocks=1, norm=norm)
+    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+    expected = net(picture)
+    net.compile(backend="aot_eager", fullgraph=True)
+    made = net(picture)
+    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
+    made.square().mean().backward()
+    assert net.head.weight.grad is not None
