@@ -18,7 +18,7 @@ from cyclestyle.images import ImageError
 from cyclestyle.translate.video_options import READ_ONLY, VideoOptions
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import VideoFormat, VideoFrame
     from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
@@ -58,6 +58,11 @@ def need_av() -> Any:
     return av
 
 
+def _colours_are_fine(kind: "VideoFormat") -> bool:
+    """Whether pixels have colours in more than half of the rows."""
+    return len(kind.components) > 2 and (kind.is_rgb or kind.chroma_height(2) > 1)
+
+
 class Clip:
     """A video file, to be read from any picture on.
 
@@ -70,6 +75,7 @@ class Clip:
         aspect: width of a pixel divided by its height, upright.
         has_alpha: whether it says where it is transparent, which is not read.
         bits: of a channel.
+        fine: what FFmpeg calls its pixels, if their colours have more than half of its rows; else None.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -88,6 +94,7 @@ class Clip:
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
             self.has_alpha = marked or (kind is not None and any(part.is_alpha for part in kind.components))
             self.bits: int = kind.components[0].bits if kind is not None and kind.components else 8
+            self.fine: str | None = kind.name if kind is not None and _colours_are_fine(kind) else None
             self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None

@@ -104,9 +104,12 @@ def translate_video(
         tqdm.write(printable(lost))
     if clip.has_alpha:
         tqdm.write(printable(f"{source}: is transparent in places, which is lost"))
-    bits = _bits(clip, _codec(clip, target, settings.video))
+    codec = _codec(clip, target, settings.video)
+    bits, odd = _bits(clip, codec), any(side % 2 for side in clip.size)
     if clip.bits > bits:
         tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation {bits}"))
+    if clip.fine and not (odd and codec.odd == "yuv444p"):
+        tqdm.write(printable(f"{source}: has finer colours ({clip.fine}) than its translation (4:2:0)"))
     key = _key(clip, target, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:

@@ -143,9 +143,10 @@ def test_packets_of_sound_that_share_a_time_all_stay(translator: Any, tmp_path: 
 def test_what_a_translation_has_less_of_is_told(
     translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    source = write_clip(tmp_path / "a.mkv", drawn(3, (64, 64)), codec="libx265", pix_fmt="yuv420p10le")
+    source = write_clip(tmp_path / "a.mkv", drawn(3, (64, 64)), codec="libx265", pix_fmt="yuv422p10le")
     translated(translator, source, codec="h264")
-    assert f"{source}: has 10 bits a channel, its translation 8" in capsys.readouterr().out
+    lines = "has 10 bits a channel, its translation 8", "has finer colours (yuv422p10le) than its translation (4:2:0)"
+    assert capsys.readouterr().out == "".join(f"{source}: {line}\n" for line in lines)
 
 
 @pytest.mark.parametrize(
