@@ -33,6 +33,8 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=2, metavar="N", help="after one that does not count (default: 2)")
     parser.add_argument("--spare", type=float, metavar="GIB", help="memory of a GPU to do with (default: all)")
     args = parser.parse_args()
+    if args.spare and not torch.cuda.is_available():
+        parser.error("--spare: there is no GPU")
     taken = _taken(args.spare) if args.spare else None
     model, whole = read_model(args.model), read_image(args.picture)
     sides = {tile: int(tile) if tile.isdecimal() else tile for tile in args.tile}

@@ -18,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch ran out of memory, on a GPU or on the CPU."""
-    told = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in told or "out of memory" in told
+    signs = "can't allocate memory", "out of memory", "could not create a primitive"  # the last is oneDNN's
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in signs)
 
 
 def size_text(count: float) -> str:

@@ -51,7 +51,7 @@ def _parser() -> Parser:
         default="auto",
         metavar="auto|N|off",
         help="side in pixels of the tiles that larger pictures go through in; the translation is the same (default: "
-        "auto, tiles only where memory would not do for the whole)",
+        "auto, tiles only where memory would not do for the whole, smaller ones if it runs out)",
     )
     _add_style(parser)
     _add_files(parser)

@@ -92,7 +92,8 @@ class MachineMap(MemoryMap):
         return _fast_to_copy(super().read(part))
 
     def write(self, part: Part, values: Tensor) -> None:
-        super().write(part, _fast_to_copy(values.to(self._cells.dtype, memory_format=torch.channels_last)))
+        dense = values.to(self._cells.dtype).contiguous(memory_format=torch.channels_last)  # which a GPU does faster
+        super().write(part, _fast_to_copy(dense))
 
 
 def _fast_to_copy(cells: Tensor) -> Tensor:

@@ -166,19 +166,20 @@ class Translator:
     def _tiling(self, picture: np.ndarray) -> str | None:
         picture = np.empty((*self.size_seen(picture), 3), picture.dtype)
         core = self._core(picture)
-        if core is None:
-            return None
+        return None if core is None else self._in_words(picture, core)
+
+    def _in_words(self, picture: np.ndarray, core: int) -> str:
         tiles = Tiles(self._net.stages(), picture, core, self.device, self.dtype)
-        taken = tiles.kept(self._room())
-        on_gpu = "the GPU's " if self.device.type == "cuda" else ""
-        kept = [f"{size_text(taken.device)} of {on_gpu}memory"] * (taken.device > 0)
+        taken, whose = tiles.kept(self._room()), "the GPU's " if self.device.type == "cuda" else ""
+        kept = [f"{size_text(taken.device)} of {whose}memory"] * (taken.device > 0)
         kept += [f"{size_text(taken.machine)} of the machine's"] * (taken.machine > 0)
         kept += [f"a scratch file of {size_text(taken.files)} in {self.scratch}"] * (taken.files > 0)
         needed = size_text(self._memory(picture[None]))
         return f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need {needed} of memory"
 
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
-        if len(pictures) > 1 and self._tile != "off" and self._is_tight(pictures):
+        several = len(pictures) > 1 and self._tile != "off"
+        if several and self._is_tight(pictures):
             return np.concatenate([self._translate(picture[None]) for picture in pictures])
         core = self._core(pictures[0])
         while True:
@@ -188,9 +189,14 @@ class Translator:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-            if self._tile != "auto" or core == LEAST_TILE:
+            if several:
+                return np.concatenate([self._translate(picture[None]) for picture in pictures])
+            core = self._smaller(core, pictures[0])
+            if core is None:
                 raise self._too_large(pictures, ", more than there is")
-            core = self._auto_side() if core is None else core // 2
+            if self.device.type == "cpu":
+                keep_freed_memory(False)
+            tqdm.write(f"memory has run out; again {self._in_words(pictures[0], core)}")
 
     def _attempt(self, pictures: np.ndarray, core: int | None) -> np.ndarray:
         """Translate in tiles of a side, or, if it is None, in one pass."""
@@ -230,10 +236,26 @@ class Translator:
 
     def _core(self, picture: np.ndarray) -> int | None:
         """The side of the tiles that a picture goes through in; None: in one pass."""
-        if self._tile == "off" or (self._tile == "auto" and not self._is_tight(picture[None])):
+        longest = max(picture.shape[:2])
+        if self._tile != "auto":
+            return None if self._tile == "off" or longest <= int(self._tile) else int(self._tile)
+        if not self._is_tight(picture[None]):
             return None
-        core = self._auto_side() if self._tile == "auto" else int(self._tile)
-        return core if max(picture.shape[:2]) > core else None
+        core, free = self._auto_side(), free_memory(self.device)
+        if longest > core:
+            return core
+        return None if free is None or self._memory(picture[None]) <= free else self._smaller(None, picture)
+
+    def _smaller(self, core: int | None, picture: np.ndarray) -> int | None:
+        """The side that `auto` takes after a pass, or after tiles of a side; None: there is none."""
+        if self._tile != "auto":
+            return None
+        side = 2 * self._auto_side() if core is None else core
+        while side > LEAST_TILE:
+            side //= 2
+            if side < max(picture.shape[:2]):
+                return side
+        return None
 
     def _auto_side(self) -> int:
         """The side of tiles, in pixels; small ones take a GPU longer to launch than to run."""
@@ -264,10 +286,9 @@ class Translator:
 
     def _too_large(self, pictures: np.ndarray, compared: str) -> UserError:
         (count, height, width), needed = pictures.shape[:3], size_text(self._memory(pictures))
-        return UserError(
-            f"{count} x {width}x{height} pixels need about {needed} of memory{compared}; use smaller tiles or a "
-            "smaller batch"
-        )
+        auto = self._tile == "auto"
+        remedy = "free some, or take a smaller scale" if auto else "use smaller tiles or a smaller batch"
+        return UserError(f"{count} x {width}x{height} pixels need about {needed} of memory{compared}; {remedy}")
 
     def _memory(self, pictures: np.ndarray) -> float:
         """Bytes at the peak of a pass."""

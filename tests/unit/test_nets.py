@@ -232,13 +232,16 @@ def test_options_in_the_configuration_are_the_keywords_of_the_class(table: dict[
         assert options == keywords
 
 
-@pytest.mark.parametrize("norm", ["instance", "group"])
-def test_a_compiler_follows_the_generator(norm: str) -> None:
-    net = GENERATORS["resnet"](channels=4, blocks=1, norm=norm)
-    picture = torch.rand(1, 3, 32, 32) * 2 - 1
+def test_a_compiler_meets_no_hook() -> None:
+    """PyTorch 2.11 fails on one."""
+    net, picture, seen = GENERATORS["resnet"](channels=4, blocks=1), torch.rand(1, 3, 32, 32) * 2 - 1, []
+
+    def compiler(graph: torch.fx.GraphModule, _: Any) -> Any:
+        seen.append(graph.code)
+        return graph.forward
+
     expected = net(picture)
-    net.compile(backend="aot_eager", fullgraph=True)
-    made = net(picture)
-    torch.testing.assert_close(made, expected, rtol=0, atol=1e-5)
-    made.square().mean().backward()
-    assert net.head.weight.grad is not None
+    net.compile(backend=compiler, fullgraph=True)
+    torch.testing.assert_close(net(picture), expected, rtol=0, atol=1e-5)
+    assert "group_norm" in seen[0]
+    assert "hook" not in seen[0]

@@ -21,6 +21,7 @@ from cyclestyle.errors import UserError
 from cyclestyle.images import to_pixels, to_tensor
 from cyclestyle.nets import GENERATORS
 from cyclestyle.nets.stages import Statistics, run_stages
+from cyclestyle.translate import maps
 from cyclestyle.translate import translator as translator_module
 from cyclestyle.translate.maps import FileMap, MachineMap, MemoryMap, Part, Room
 from cyclestyle.translate.style import Style
@@ -130,6 +131,18 @@ def test_maps_in_files_are_as_those_in_memory(dtype: torch.dtype, tmp_path: Path
         assert torch.equal(kept.read(Part(2, 19, 3, 30)), values[:, :, 2:19, 3:])
         kept.close()
     assert not list(tmp_path.iterdir()), "nobody has to clear it away"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_what_comes_from_a_gpu_for_a_map_is_in_one_piece(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be copied, and reordered on the CPU, part by part."""
+    arrived: list[torch.Tensor] = []
+    monkeypatch.setattr(maps, "_fast_to_copy", lambda cells: arrived.append(cells) or cells)
+    values = torch.zeros(1, 8, 20, 30, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kept = MachineMap((8, 20, 30), torch.float16)
+    kept.write(Part(2, 10, 3, 9), Part(1, 9, 2, 8).of(values))
+    assert arrived[0].is_contiguous(memory_format=torch.channels_last)
+    assert arrived[0].dtype == torch.float16
 
 
 def trained(tiny: dict[str, Any]) -> TrainedModel:

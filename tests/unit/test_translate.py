@@ -138,8 +138,10 @@ def full(*_: object) -> torch.Tensor:
     raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
 
 
-def test_where_memory_runs_out_tiles_get_smaller(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = noise(260, 200)
+def test_where_memory_runs_out_tiles_get_smaller(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = noise(280, 200)
     whole = cyclestyle.Translator.load(run_dir, precision="fp32")(picture)
     tried: list[int] = []
     in_tiles = cyclestyle.Translator._in_tiles
@@ -151,11 +153,40 @@ def test_where_memory_runs_out_tiles_get_smaller(run_dir: Path, monkeypatch: pyt
     monkeypatch.setattr(translator_module, "to_tensor", full)  # of one pass
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", that_needs_small_ones)
     tiled = cyclestyle.Translator.load(run_dir, precision="fp32")(picture)
-    assert tried == [512, 256, 128]
+    assert tried == [256, 128], "512 would be one tile"
     assert np.abs(tiled.astype(int) - whole).max() <= 1
+    assert "memory has run out; again in tiles of 128 pixels, with " in capsys.readouterr().out
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", full)
-    with pytest.raises(UserError, match="of memory, more than there is"):
+    with pytest.raises(UserError, match="of memory, more than there is; free some, or take a smaller scale"):
         cyclestyle.Translator.load(run_dir)(picture)
+
+
+def test_where_memory_does_not_do_for_a_batch_pictures_go_one_by_one(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator = cyclestyle.Translator.load(run_dir, precision="fp32")
+    pictures = [noise(96, 96), noise(96, 96)[::-1].copy()]
+    expected = translator.batch(pictures)
+    to_tensor = translator_module.to_tensor
+
+    def of_one(batch: np.ndarray, device: torch.device) -> torch.Tensor:
+        return to_tensor(batch, device) if len(batch) == 1 else full()
+
+    monkeypatch.setattr(translator_module, "to_tensor", of_one)
+    monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", None)
+    made = translator.batch(pictures)
+    assert max(np.abs(m.astype(int) - e).max() for m, e in zip(made, expected, strict=True)) <= 1
+
+
+def test_pictures_smaller_than_a_tile_go_in_smaller_ones_where_one_pass_does_not_fit(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator, picture = cyclestyle.Translator.load(run_dir, precision="fp32"), noise(200, 300)
+    needed = translator._memory(picture[None])
+    monkeypatch.setattr(translator_module, "free_memory", lambda device: 1.1 * needed)
+    assert translator.tiling(picture) is None
+    monkeypatch.setattr(translator_module, "free_memory", lambda device: 0.9 * needed)
+    assert "in tiles of 256 pixels" in str(translator.tiling(picture))
 
 
 @pytest.mark.parametrize(("precision", "most", "mean"), [("fp32", 1, 0.01), ("bf16", 20, 1.2)])
