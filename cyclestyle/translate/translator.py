@@ -81,6 +81,7 @@ class Translator:
             fix_weights(net)
         self._net, self._stride = net, net.stride
         self._tile, self.scratch = _side(tile, self._stride), Path(tempfile.gettempdir())
+        self._short_of_memory: dict[tuple[int, ...], int | None] = {}  # sides of tiles, None: none, by size of pictures
 
     @classmethod
     def load(
@@ -178,10 +179,10 @@ class Translator:
         return f"in tiles of {core} pixels, with {' and '.join(kept)}; one pass would need {needed} of memory"
 
     def _translate(self, pictures: np.ndarray) -> np.ndarray:
-        several = len(pictures) > 1 and self._tile != "off"
-        if several and self._is_tight(pictures):
+        shape, several = pictures[0].shape, len(pictures) > 1 and self._tile != "off"
+        if several and (shape in self._short_of_memory or self._is_tight(pictures)):
             return np.concatenate([self._translate(picture[None]) for picture in pictures])
-        core = self._core(pictures[0])
+        core = self._short_of_memory.get(shape) or self._core(pictures[0])
         while True:
             try:
                 with torch.inference_mode():
@@ -190,8 +191,9 @@ class Translator:
                 if not is_out_of_memory(error):
                     raise
             if several:
-                return np.concatenate([self._translate(picture[None]) for picture in pictures])
-            core = self._smaller(core, pictures[0])
+                self._short_of_memory[shape] = None
+                return self._translate(pictures)
+            core = self._short_of_memory[shape] = self._smaller(core, pictures[0])
             if core is None:
                 raise self._too_large(pictures, ", more than there is")
             if self.device.type == "cpu":

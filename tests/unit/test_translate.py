@@ -152,10 +152,13 @@ def test_where_memory_runs_out_tiles_get_smaller(
 
     monkeypatch.setattr(translator_module, "to_tensor", full)  # of one pass
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", that_needs_small_ones)
-    tiled = cyclestyle.Translator.load(run_dir, precision="fp32")(picture)
+    translator = cyclestyle.Translator.load(run_dir, precision="fp32")
+    tiled = translator(picture)
     assert tried == [256, 128], "512 would be one tile"
     assert np.abs(tiled.astype(int) - whole).max() <= 1
     assert "memory has run out; again in tiles of 128 pixels, with " in capsys.readouterr().out
+    assert np.array_equal(translator(picture), tiled)
+    assert tried == [256, 128, 128], "the next of its size does not begin anew"
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", full)
     with pytest.raises(UserError, match="of memory, more than there is; free some, or take a smaller scale"):
         cyclestyle.Translator.load(run_dir)(picture)
@@ -169,13 +172,18 @@ def test_where_memory_does_not_do_for_a_batch_pictures_go_one_by_one(
     expected = translator.batch(pictures)
     to_tensor = translator_module.to_tensor
 
+    tried: list[int] = []
+
     def of_one(batch: np.ndarray, device: torch.device) -> torch.Tensor:
+        tried.append(len(batch))
         return to_tensor(batch, device) if len(batch) == 1 else full()
 
     monkeypatch.setattr(translator_module, "to_tensor", of_one)
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", None)
-    made = translator.batch(pictures)
-    assert max(np.abs(m.astype(int) - e).max() for m, e in zip(made, expected, strict=True)) <= 1
+    for _ in range(2):
+        made = translator.batch(pictures)
+        assert max(np.abs(m.astype(int) - e).max() for m, e in zip(made, expected, strict=True)) <= 1
+    assert tried == [2, 1, 1, 1, 1]
 
 
 def test_pictures_smaller_than_a_tile_go_in_smaller_ones_where_one_pass_does_not_fit(
