@@ -182,7 +182,7 @@ class Translator:
         shape, several = pictures[0].shape, len(pictures) > 1 and self._tile != "off"
         if several and (shape in self._short_of_memory or self._is_tight(pictures)):
             return np.concatenate([self._translate(picture[None]) for picture in pictures])
-        core = self._short_of_memory.get(shape) or self._core(pictures[0])
+        core = self._core(pictures[0])
         while True:
             try:
                 with torch.inference_mode():
@@ -238,7 +238,9 @@ class Translator:
 
     def _core(self, picture: np.ndarray) -> int | None:
         """The side of the tiles that a picture goes through in; None: in one pass."""
-        longest = max(picture.shape[:2])
+        longest, known = max(picture.shape[:2]), self._short_of_memory.get(picture.shape)
+        if known is not None:
+            return known
         if self._tile != "auto":
             return None if self._tile == "off" or longest <= int(self._tile) else int(self._tile)
         if not self._is_tight(picture[None]):

@@ -157,6 +157,7 @@ def test_where_memory_runs_out_tiles_get_smaller(
     assert tried == [256, 128], "512 would be one tile"
     assert np.abs(tiled.astype(int) - whole).max() <= 1
     assert "memory has run out; again in tiles of 128 pixels, with " in capsys.readouterr().out
+    assert "in tiles of 128 pixels" in str(translator.tiling(picture))
     assert np.array_equal(translator(picture), tiled)
     assert tried == [256, 128, 128], "the next of its size does not begin anew"
     monkeypatch.setattr(cyclestyle.Translator, "_in_tiles", full)
