@@ -15,6 +15,16 @@ from PIL import ExifTags, Image, ImageDraw
 from torch import Tensor
 
 from cyclestyle.config import DataConfig
+from cyclestyle.deep import (
+    BITS_PER_SAMPLE,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    bits_of,
+    is_read_deep,
+    read_deep,
+)
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
 
@@ -24,8 +34,6 @@ _TURNS = [  # what undoes the orientations 2 to 8 of EXIF
     *(Image.Transpose.FLIP_LEFT_RIGHT, Image.Transpose.ROTATE_180, Image.Transpose.FLIP_TOP_BOTTOM),
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
 ]
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
-WHITE_IS_ZERO, UNSIGNED = 0, 1  # values of the second and the third
 HEIC = {".heic", ".heif", ".hif"}
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
@@ -174,8 +182,15 @@ def read_image(path: Path) -> np.ndarray:
         ImageError: the file is missing, not a picture, truncated, or larger than Pillow's safety limit.
     """
     with open_image(path) as opened, decoding(path):
-        opened.load()
-        return np.asarray(_to_rgb(upright(opened)))
+        return np.asarray(_to_rgb(_decoded(opened, path)))
+
+
+def _decoded(image: Image.Image, path: Path) -> Image.Image:
+    """Upright; JPEG 2000 of more than 8 bits not by Pillow, which makes black of its white."""
+    if image.format != "JPEG2000" or not is_read_deep(image, path, bits := bits_of(image, path)):
+        return upright(image)
+    colours, alpha = read_deep(image, np.fromfile(path, np.uint8), bits)
+    return Image.fromarray(to_8_bit(colours if alpha is None else np.dstack([colours, alpha])))
 
 
 def orientation_of(image: Image.Image) -> int:
@@ -251,8 +266,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def scaled_grey(image: Image.Image) -> np.ndarray:
-    """Grey of 16 bit, 32 bit or floating point -> uint8 (H, W)."""
+def scaled_grey(image: Image.Image, dtype: npt.DTypeLike = np.uint8) -> np.ndarray:
+    """Grey of 16 bit, 32 bit or floating point -> uint8 or uint16 (H, W)."""
     tags: Any = getattr(image, "tag_v2", {})
     bits, unsigned = min(tags.get(BITS_PER_SAMPLE, (16,))), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0] == UNSIGNED
     grey, full = np.asarray(image), 65535.0
@@ -266,8 +281,9 @@ def scaled_grey(image: Image.Image) -> np.ndarray:
         grey = full - grey
     if image.mode == "F":  # some programs write 0..1, others 0..255
         full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
-    grey *= 255 / full
-    return np.nan_to_num(grey).clip(0, 255).round().astype(np.uint8)
+    white = np.iinfo(dtype).max
+    grey *= white / full
+    return np.nan_to_num(grey).clip(0, white).round().astype(dtype)
 
 
 def write_image(path: Path, picture: np.ndarray) -> None:

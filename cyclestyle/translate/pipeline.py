@@ -146,7 +146,7 @@ class _Work:
             return
         frames = [loaded.only for loaded in group if loaded.only]
         for loaded, frame in zip(group, frames, strict=True):
-            self._tell_of(loaded.job, frame)
+            self._tell_of(loaded, frame)
         try:
             made = self._translate(frames)
         except UserError as error:
@@ -170,7 +170,7 @@ class _Work:
     def _frames(self, loaded: _Loaded, file: int) -> Iterator[Frame]:
         """Those of one of the files of a job."""
         for frame in loaded.source.frames():
-            self._tell_of(loaded.job, frame)
+            self._tell_of(loaded, frame)
             try:
                 made = self._translate([frame], file > 0)
             except UserError as error:
@@ -234,10 +234,13 @@ class _Work:
         origin = self._settings.provenance
         return origin.and_back() if origin and file else origin
 
-    def _tell_of(self, job: Job, frame: Frame) -> None:
+    def _tell_of(self, loaded: _Loaded, frame: Frame) -> None:
         """How a frame will be translated if not in one pass, and what its translation cannot keep."""
+        job, bits, read = loaded.job, loaded.source.about.bits, frame.pixels.itemsize * 8
         self._tell_tiling(job, frame.pixels)
-        if lost := not_held(job.target, frame):
+        if bits > read:
+            self._say(job, "bits", f"has {bits} bits a channel, of which {read} are read")
+        if lost := not_held(job.target, frame, bits):
             self._say(job, "lost", f"has {' and '.join(lost)}, which {job.target.suffix} does not hold")
 
     def _tell_tiling(self, job: Job, pixels: np.ndarray) -> None:

@@ -7,20 +7,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms
 
+from cyclestyle.deep import bits_of, is_read_deep, read_deep
 from cyclestyle.images import (
-    BITS_PER_SAMPLE,
     MOST_PIXELS,
-    PHOTOMETRIC,
-    SAMPLE_FORMAT,
-    UNSIGNED,
-    WHITE_IS_ZERO,
     ImageError,
     check_pixels,
     decoding,
@@ -33,9 +28,6 @@ from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import deep_to_srgb
 from cyclestyle.translate.xmp import kept_xmp
 
-PLANAR_CONFIGURATION, EXTRA_SAMPLES = 284, 338  # tags of TIFF
-CMYK = 5  # a value of the tag PHOTOMETRIC
-UNSPECIFIED, PREMULTIPLIED = 0, 1  # what the fourth channel is; else it is alpha
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
 LOSSY = {"AVIF", "HEIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
 ALLOW_MORE = "; --max-megapixels allows more, if you trust the file"
@@ -65,6 +57,7 @@ class About:
         milliseconds: for each frame of an animation, how long it is shown.
         loop: how often an animation is shown, 0: for ever; None: once.
         lossless: whether the file keeps every pixel as it was.
+        bits: of a channel.
     """
 
     exif: bytes = b""
@@ -73,6 +66,7 @@ class About:
     milliseconds: Sequence[float] = ()
     loop: int | None = None
     lossless: bool = False
+    bits: int = 8
 
 
 class Source:
@@ -83,7 +77,7 @@ class Source:
 
     Attributes:
         count: of frames.
-        deep: whether they have 16 bit a channel.
+        deep: whether they are read in 16 bit a channel, as the file has more than 8.
         about: what it says beside them.
 
     Raises:
@@ -92,6 +86,9 @@ class Source:
 
     def __init__(self, path: Path, most: int = MOST_PIXELS) -> None:
         self._path, self._most = path, most
+        self.deep = False
+        self._bits: dict[int, int] = {}  # of each page
+        self._deep: set[int] = set()  # those that Pillow would not read in full
         self._image = open_image(path, most, ALLOW_MORE)
         try:
             self._describe(path)
@@ -106,8 +103,8 @@ class Source:
             self._first = int(several and getattr(self._image, "default_image", False))
             self.count: int = getattr(self._image, "n_frames", 1) - self._first if several else 1
             pages = range(self.count) if self._image.format == "TIFF" else range(1)
-            self._deep = {number for number in pages if self._is_deep(number)}  # told only before they are decoded
-            self.deep = bool(self._deep)
+            for number in pages:  # of which this is told only before they are decoded
+                self._measure(number)
             self._seek(0)
             self.about = About(
                 exif=kept_exif(self._image),
@@ -116,6 +113,7 @@ class Source:
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),
                 lossless=self._image.format not in LOSSY or _is_lossless_webp(path, self._image),
+                bits=max(self._bits.values()),
             )
 
     def __enter__(self) -> "Source":
@@ -136,9 +134,12 @@ class Source:
             self._image.seek(self._first + number)
             check_pixels(self._image, self._path, self._most, ALLOW_MORE)
 
-    def _is_deep(self, number: int) -> bool:
+    def _measure(self, number: int) -> None:
         self._seek(number)
-        return _is_deep(self._image)
+        bits = self._bits[number] = bits_of(self._image, self._path)
+        if is_read_deep(self._image, self._path, bits):
+            self._deep.add(number)
+        self.deep = self.deep or number in self._deep or self._image.mode.startswith(("F", "I"))
 
     def _shown(self, number: int) -> float:
         self._seek(number)
@@ -162,38 +163,13 @@ class Source:
 
     def _read_deep(self, number: int) -> Frame:
         """16 bit a channel, of which Pillow would keep 8."""
-        import cv2
-
-        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # an error is raised below, in one line
-        pixels: Any
-        if self._image.format == "TIFF":  # turned as its tags say
-            tags: Any = getattr(self._image, "tag_v2", {})
-            if tags.get(PLANAR_CONFIGURATION, 1) != 1:
-                raise ValueError("16 bit a channel in planes of one colour are not read; save it with interleaved ones")
-            _, pages = cv2.imdecodemulti(self._encoded, cv2.IMREAD_UNCHANGED, None, (number, number + 1))
-            pixels = pages[0] if pages else None
-            if pixels is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
-                pixels = ~pixels
-            extra = tags.get(EXTRA_SAMPLES, ())
-        else:
-            pixels = cv2.imdecode(self._encoded, cv2.IMREAD_UNCHANGED)
-            pixels = None if pixels is None else _upright(pixels, orientation_of(self._image))
-            extra = ()
-        if pixels is None or pixels.dtype != np.uint16:
-            raise ValueError("16 bit of a rare kind, or damaged")
+        colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
+        if self._image.format != "TIFF":  # which is turned
+            orientation = orientation_of(self._image)
+            colours, alpha = _upright(colours, orientation), None if alpha is None else _upright(alpha, orientation)
         profile = self._image.info.get("icc_profile")
-        if pixels.ndim == 2:
-            hidden = self._image.info.get("transparency") if self._image.format == "PNG" else None
-            alpha = np.where(pixels == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
-            return Frame(_deep_to_srgb(pixels, profile), alpha)
-        alpha, colours = None, np.ascontiguousarray(pixels[..., 2::-1])
-        if pixels.shape[2] == 4 and UNSPECIFIED not in extra:
-            alpha = np.ascontiguousarray(pixels[..., 3])
-            if PREMULTIPLIED in extra:
-                whole = colours * (65535 / np.maximum(alpha, 1, dtype=np.float32))[..., None]
-                colours = whole.round().clip(0, 65535).astype(np.uint16)
-        if profile and profile[16:20] == b"GRAY" and (colours == colours[..., :1]).all():  # OpenCV made three of one
-            colours = np.ascontiguousarray(colours[..., 0])
+        if profile and profile[16:20] == b"GRAY" and colours.ndim == 3 and (colours == colours[..., :1]).all():
+            colours = np.ascontiguousarray(colours[..., 0])  # OpenCV made three of one
         return Frame(_deep_to_srgb(colours, profile), alpha)
 
 
@@ -201,7 +177,7 @@ def _read(image: Image.Image) -> Frame:
     profile = image.info.get("icc_profile")
     image = upright(image)
     if image.mode.startswith(("F", "I")):
-        return Frame(np.repeat(scaled_grey(image)[..., None], 3, 2))
+        return Frame(_deep_to_srgb(scaled_grey(image, np.uint16), profile))
     alpha = None
     if image.has_transparency_data:
         grey = image.mode in ("1", "L", "LA", "La")
@@ -268,17 +244,6 @@ def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
     places = torch.from_numpy(pixels[..., ::-1].astype(np.float32)).div_(65535 / 2).sub_(1)[None, None]
     colours = F.grid_sample(nodes, places, align_corners=True, padding_mode="border")[0, :, 0].permute(1, 2, 0)
     return (colours * 257).round_().numpy().astype(np.uint16)
-
-
-def _is_deep(image: Image.Image) -> bool:
-    """Whether a PNG or a page of a TIFF has 16 bit a channel, in a way that is read so."""
-    if image.format == "PNG":
-        tiles: list[Any] = getattr(image, "tile", [])
-        moves = getattr(image, "n_frames", 1) > 1  # of which OpenCV reads one picture
-        return not moves and any(str(tile[3]).endswith(";16B") for tile in tiles)
-    tags: Any = getattr(image, "tag_v2", {})
-    plain = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
-    return image.format == "TIFF" and set(tags.get(BITS_PER_SAMPLE, (8,))) == {16} and plain
 
 
 def _to_16_bit(values: np.ndarray) -> np.ndarray:

@@ -24,7 +24,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
 TRANSPARENT = FORMATS - {"JPEG"}
 MOST_EXIF = 65527  # bytes, in a JPEG
-DEEP = {"PNG", "TIFF"}
+MOST_BITS = {"HEIF": 12, "PNG": 16, "TIFF": 16}  # of a channel; others have 8, but for AVIF
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 
@@ -37,13 +37,14 @@ def suffixes() -> frozenset[str]:
 
 def holds_frames(path: Path, deep: bool = False) -> bool:
     """Whether the format of the suffix has room for several frames or pages, of 16 bit if they are deep."""
-    return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
+    return _kind(path) in ANIMATED and not (deep and _kind(path) in ("AVIF", "PNG"))
 
 
-def not_held(path: Path, frame: Frame) -> list[str]:
-    """What a frame has and the format of the suffix has no room for."""
+def not_held(path: Path, frame: Frame, bits: int) -> list[str]:
+    """What a frame of so many bits a channel has and the format of the suffix has no room for."""
     kind, alpha = _kind(path), frame.alpha
-    found = ["16 bits a channel"] * (frame.pixels.dtype == np.uint16 and kind not in DEEP)
+    bits = min(bits, 16) if frame.pixels.dtype == np.uint16 else 8
+    found = [f"{bits} bits a channel"] * (bits > 8 and bits > _most_bits(kind))
     if alpha is not None and kind not in TRANSPARENT and (alpha < np.iinfo(alpha.dtype).max).any():
         found.append("transparency")
     return found
@@ -60,8 +61,8 @@ def write_frames(
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
 
     Pages of a TIFF are taken one at a time; Pillow keeps the frames of an animation together. Where the format has no
-    transparency, they are laid over white; where it has no 16 bit, they become 8; a format that holds one picture gets
-    the first.
+    transparency, they are laid over white; frames of 16 bit keep as many as the source has and the format holds; a
+    format that holds one picture gets the first.
 
     Args:
         about: what is said of the source, in a TIFF by its first page.
@@ -76,12 +77,17 @@ def write_frames(
     kind = _kind(path)
     frames = iter(frames)
     first = next(frames)
+    deep = first.pixels.dtype == np.uint16
     with atomic_write(path, overwrite) as file:
         try:
-            if first.pixels.dtype == np.uint16 and kind == "PNG":
+            if deep and kind == "PNG":
                 _write_deep_png(file, first, about, origin)
-            elif first.pixels.dtype == np.uint16 and kind == "TIFF":
+            elif deep and kind == "TIFF":
                 _write_deep_tiff(file, chain([first], frames), about, origin)
+            elif deep and kind == "AVIF" and _most_bits(kind) > 8:
+                _write_deep_avif(file, first, about, origin, quality)
+            elif deep and kind == "HEIF":
+                _write_deep_heic(file, first, about, origin, quality)
             else:
                 _write(file, kind, first, frames, about, origin, quality)
         except (OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:
@@ -258,6 +264,59 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, orig
             )
             tags = _xmp_tag(_packet("", origin))
     file.write(with_directories(encoded.getvalue(), about.exif))
+
+
+def _most_bits(kind: str) -> int:
+    """Of a channel, in a format."""
+    if kind != "AVIF":
+        return MOST_BITS.get(kind, 8)
+    import cv2
+
+    # Not all builds write it, and what a file says beside its pixels.
+    return 12 if hasattr(cv2, "imencodeWithMetadata") and cv2.haveImageWriter("a.avif") else 8
+
+
+def _write_deep_avif(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
+    """10 or 12 bit a channel, which Pillow does not write."""
+    import cv2
+
+    bits = _bits_beyond_8(about)
+    planes = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
+    texts = {
+        cv2.IMAGE_METADATA_EXIF: about.exif,
+        cv2.IMAGE_METADATA_XMP: _packet(about.xmp, origin),
+        cv2.IMAGE_METADATA_ICCP: srgb_profile(),
+    }
+    said = {kind: np.frombuffer(text, np.uint8) for kind, text in texts.items() if text}
+    options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, 6]
+    done, encoded = cv2.imencodeWithMetadata(".avif", _narrowed(planes, bits), list(said), list(said.values()), options)
+    if not done:
+        raise ValueError("the encoder refuses so many pixels")
+    file.write(encoded.tobytes())
+
+
+def _write_deep_heic(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
+    """10 or 12 bit a channel, which Pillow has no mode for."""
+    import pillow_heif
+
+    bits = _bits_beyond_8(about)
+    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+    planes = np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])])
+    mode, (height, width) = "RGB;16" if frame.alpha is None else "RGBA;16", frame.pixels.shape[:2]
+    picture = pillow_heif.from_bytes(mode, (width, height), (_narrowed(planes, bits) << 16 - bits).tobytes())
+    xmp = _packet(about.xmp, origin)
+    picture.save(file, quality=quality, exif=about.exif or None, xmp=xmp or None, icc_profile=srgb_profile())
+
+
+def _bits_beyond_8(about: About) -> int:
+    """As AVIF and HEIC have them: as many as the source has, or the most there are."""
+    return 10 if about.bits <= 10 else 12
+
+
+def _narrowed(values: np.ndarray, bits: int) -> np.ndarray:
+    """uint16 -> uint16 of so many bits."""
+    table = np.rint(np.arange(65536) * ((2**bits - 1) / 65535)).astype(np.uint16)
+    return table[values]
 
 
 def _xmp_tag(xmp: bytes) -> list[tuple[Any, ...]]:
