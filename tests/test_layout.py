@@ -22,6 +22,7 @@ LAYERS = [
         "files",
         "config",
         "config_errors",
+        "deep",
         "images",
         "devices",
         "memory",

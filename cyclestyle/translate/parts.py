@@ -73,7 +73,7 @@ class PartWriter:
     Args:
         folder: for the parts.
         clip: gives times and the shape of a pixel.
-        bits: 8 or 10, of a channel.
+        bits: 8, 10 or 12, of a channel.
     """
 
     def __init__(self, folder: Path, clip: Clip, codec: Codec, crf: int, bits: int) -> None:
@@ -128,7 +128,7 @@ class PartWriter:
         context: Any = self._stream.codec_context
         context.width, context.height = width, height
         kind = self._codec.odd if width % 2 or height % 2 else "yuv420p"
-        context.pix_fmt = f"{kind}10le" if self._bits == 10 else kind
+        context.pix_fmt = kind if self._bits == 8 else f"{kind}{self._bits}le"
         context.time_base, context.bit_rate = self._clip.tick, 0
         context.sample_aspect_ratio = self._clip.aspect
         context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly

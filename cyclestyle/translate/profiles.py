@@ -1,12 +1,14 @@
-"""ICC profiles (ISO 15076-1:2010) of curves and a matrix, as cameras and screens have, for 16 bit.
+"""Colours of 16 bit in sRGB: those of ICC profiles of curves and a matrix, and those of code points, HDR among them.
 
-Pillow's colour management takes 8 bit alone, and a table made with it has too few nodes for the dark of linear or
-wide colours.
+Cameras and screens have such profiles (ISO 15076-1:2010). Pillow's colour management takes 8 bit alone, and a table
+made with it has too few nodes for the dark of linear or wide colours. Of code points (ITU-T H.273) it knows nothing.
 """
 
 import struct
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 LEVELS = 65536
 # Columns are red, green and blue of sRGB in XYZ, seen in D50 (Bradford), as profiles count.
@@ -14,6 +16,14 @@ SRGB = np.array(
     [[0.4360747, 0.3850649, 0.1430804], [0.2225045, 0.7168786, 0.0606169], [0.0139322, 0.0971045, 0.7141733]]
 )
 STRIP = 64  # rows
+# Columns are red, green and blue of other primaries in linear sRGB, both seen in D65.
+PRIMARIES = {
+    9: np.array([[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]]),
+    12: np.array([[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]]),
+}  # BT.2020 and Display P3
+LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # of BT.2020
+LINEAR, PQ, HLG = 8, 16, 18  # transfer characteristics
+WHITE = 203  # cd/m2, of diffuse white in HDR (BT.2408)
 
 
 def deep_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
@@ -41,6 +51,69 @@ def deep_to_srgb(pixels: np.ndarray, profile: bytes) -> np.ndarray | None:
         rows = pixels[top : top + STRIP]
         made[top : top + STRIP] = _encoded(np.stack([c[rows[..., i]] for i, c in enumerate(curves)], -1) @ matrix.T)
     return made
+
+
+def code_points(image: Image.Image, path: Path) -> tuple[int, int] | None:
+    """Primaries and transfer characteristics that an open AVIF, HEIC or PNG tells as numbers of H.273.
+
+    Returns:
+        None: none that `coded_to_srgb` has to do with, or there is a profile, which counts more but in a PNG (cICP).
+    """
+    found = None
+    if image.format == "PNG":
+        told = _behind(b"\0\0\0\x04cICP", path)
+        found = struct.unpack("BB", told) if told else None
+    elif "icc_profile" in image.info:
+        return None
+    elif image.format == "AVIF":
+        told = _behind(b"colrnclx", path, 4)
+        found = struct.unpack(">HH", told) if told else None
+    elif image.format == "HEIF" and (nclx := image.info.get("nclx_profile")):
+        found = nclx["color_primaries"], nclx["transfer_characteristics"]
+    return found if found and (found[0] in PRIMARIES or found[1] in (LINEAR, PQ, HLG)) else None
+
+
+def _behind(name: bytes, path: Path, count: int = 2) -> bytes:
+    """So many bytes that follow a name in the head of a file; or none."""
+    with path.open("rb") as file:
+        _, _, told = file.read(2**16).partition(name)
+    return told[:count] if len(told) >= count else b""
+
+
+def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
+    """Colours of code points in sRGB; of HDR, diffuse white becomes white, and what is brighter is cut.
+
+    Args:
+        pixels: uint16 (H, W, 3).
+        primaries, transfer: ColourPrimaries and TransferCharacteristics of H.273; unknown ones count as those of sRGB.
+
+    Returns:
+        uint16 (H, W, 3).
+    """
+    light = _light(transfer).astype(np.float32)
+    matrix = PRIMARIES.get(primaries, np.eye(3)).astype(np.float32)
+    made = np.empty_like(pixels)
+    for top in range(0, len(pixels), STRIP):
+        rows = light[pixels[top : top + STRIP]]
+        if transfer == HLG:  # of the scene; a screen of 1000 cd/m2 shows it so (BT.2100, table 5)
+            rows *= (rows @ LUMINANCE)[..., None] ** 0.2 * (1000 / WHITE)
+        made[top : top + STRIP] = _encoded(rows @ matrix.T)
+    return made
+
+
+def _light(transfer: int) -> np.ndarray:
+    """How much light each of 65536 levels is; diffuse white is 1, but in HLG, where it is what the brightest is."""
+    x = np.linspace(0, 1, LEVELS)
+    if transfer == LINEAR:
+        return x
+    if transfer == PQ:  # BT.2100, table 4
+        root = x ** (32 / 2523)
+        light = np.maximum(root - 3424 / 4096, 0) / (2413 / 128 - 2392 / 128 * root)
+        return light ** (16384 / 2610) * (10000 / WHITE)
+    if transfer == HLG:  # table 5
+        a = 0.17883277
+        return np.where(x <= 0.5, x**2 / 3, (np.exp((x - 0.5 + a * np.log(4 * a)) / a) + 1 - 4 * a) / 12)
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
 
 
 def _tags(profile: bytes) -> dict[bytes, bytes]:

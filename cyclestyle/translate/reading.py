@@ -22,10 +22,11 @@ from cyclestyle.images import (
     open_image,
     orientation_of,
     scaled_grey,
+    to_8_bit,
     upright,
 )
 from cyclestyle.translate.exif import kept_exif
-from cyclestyle.translate.profiles import deep_to_srgb
+from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb
 from cyclestyle.translate.xmp import kept_xmp
 
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
@@ -106,6 +107,9 @@ class Source:
             for number in pages:  # of which this is told only before they are decoded
                 self._measure(number)
             self._seek(0)
+            self._coded = code_points(self._image, path)
+            if self._coded:
+                self._image.info.pop("icc_profile", None)
             self.about = About(
                 exif=kept_exif(self._image),
                 xmp=kept_xmp(self._image, path),
@@ -153,6 +157,8 @@ class Source:
             with self._decoding():
                 self._seek(number)
                 frame = self._read_deep(number) if number in self._deep else _read(self._image)
+                if self._coded:
+                    frame = _decoded(frame, *self._coded)
                 if self.deep:  # one page of a TIFF is enough
                     frame = Frame(_to_16_bit(frame.pixels), None if frame.alpha is None else _to_16_bit(frame.alpha))
             yield frame
@@ -185,6 +191,12 @@ def _read(image: Image.Image) -> Frame:
         alpha = np.asarray(image.getchannel("A"))
         image = image.convert("L" if grey else "RGB")
     return Frame(np.asarray(_to_srgb(image, profile)), alpha)
+
+
+def _decoded(frame: Frame, primaries: int, transfer: int) -> Frame:
+    """Of colours that a file tells by code points."""
+    pixels = coded_to_srgb(_to_16_bit(frame.pixels), primaries, transfer)
+    return Frame(pixels if frame.pixels.dtype == np.uint16 else to_8_bit(pixels), frame.alpha)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

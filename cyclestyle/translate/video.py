@@ -100,16 +100,8 @@ def translate_video(
             f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
             "--max-megapixels allows more"
         )
-    if lost := subtitles_lost(clip, target.suffix.lower()):
-        tqdm.write(printable(lost))
-    if clip.has_alpha:
-        tqdm.write(printable(f"{source}: is transparent in places, which is lost"))
-    codec = _codec(clip, target, settings.video)
-    bits, odd = _bits(clip, codec), any(side % 2 for side in clip.size)
-    if clip.bits > bits:
-        tqdm.write(printable(f"{source}: has {clip.bits} bits a channel, its translation {bits}"))
-    if clip.fine and not (odd and codec.odd == "yuv444p"):
-        tqdm.write(printable(f"{source}: has finer colours ({clip.fine}) than its translation (4:2:0)"))
+    for line in _changes(clip, target, settings.video):
+        tqdm.write(printable(line))
     key = _key(clip, target, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
     try:
@@ -129,6 +121,24 @@ def translate_video(
         with suppress(OSError, UserError), _held(parts):
             shutil.rmtree(parts)
     return f"{source}: {damage}; what can be read is in {target}" if damage else None
+
+
+def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
+    """Lines that say what a translation will not have as its source has it."""
+    codec = _codec(clip, target, options)
+    bits, odd = _bits(clip, codec), any(side % 2 for side in clip.size)
+    lost = subtitles_lost(clip, target.suffix.lower())
+    found = [lost] if lost else []
+    if clip.has_alpha:
+        found.append(f"{clip.path}: is transparent in places, which is lost")
+    own, name = FFMPEG_NAMES.get(clip.codec), next(name for name, known in CODECS.items() if known is codec)
+    if own and own != name and not options.codec:
+        found.append(f"{clip.path}: is in {own}, its translation in {name} (--codec chooses)")
+    if clip.bits > bits:
+        found.append(f"{clip.path}: has {clip.bits} bits a channel, its translation {bits}")
+    if clip.fine and not (odd and codec.odd == "yuv444p"):
+        found.append(f"{clip.path}: has finer colours ({clip.fine}) than its translation (4:2:0)")
+    return found
 
 
 def _label(target: Path) -> str:
@@ -195,7 +205,7 @@ def _batches(shots: Iterator[Shot], size: int) -> Iterator[list[Shot]]:
 
 
 def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
-    """The encoder: as wanted, or that of the source, or the first that keeps most of its bits.
+    """The encoder: as wanted, or of those that keep most of its bits that of the source, or else the first.
 
     Raises:
         UserError: the container does not hold it, or it cannot be had for this size or with this build of FFmpeg.
@@ -203,9 +213,9 @@ def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
     suffix = target.suffix.lower()
     held = CONTAINERS[suffix].codecs
     usable = [name for name in held if min(clip.size) >= CODECS[name].least]
-    usable.sort(key=lambda name: _bits(clip, CODECS[name]), reverse=True)
-    own = FFMPEG_NAMES.get(clip.codec, "")
-    name = options.codec or (own if own in usable else usable[0])
+    own = FFMPEG_NAMES.get(clip.codec)
+    usable.sort(key=lambda name: (_bits(clip, CODECS[name]), name == own), reverse=True)
+    name = options.codec or usable[0]
     if name not in held:
         raise UserError(
             f"{clip.path}: {suffix} does not hold {name}; choose --codec {' or '.join(held)}, or --format mkv"
@@ -225,17 +235,19 @@ def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
 
 
 def _bits(clip: Clip, codec: Codec) -> int:
-    """Of a channel: 10 where the clip has more than 8 and the encoder writes them.
+    """Of a channel: 10 or 12 where the clip has as many and the encoder writes them.
 
-    In H.264 only if the clip has them in that, as hardly anything plays it.
+    In H.264, and 12 of them, only if the clip has them in that codec, as hardly anything plays it.
     """
-    if clip.bits <= 8 or (codec is CODECS["h264"] and clip.codec != "h264"):
-        return 8
+    own = codec is CODECS.get(FFMPEG_NAMES.get(clip.codec, ""))
     try:
-        kinds = need_av().Codec(codec.encoder, "w").video_formats
+        kinds = {kind.name for kind in need_av().Codec(codec.encoder, "w").video_formats or ()}
     except ValueError:  # not in this build
         return 8
-    return 10 if any(kind.name == "yuv420p10le" for kind in kinds or ()) else 8
+    for bits in (12, 10):
+        if clip.bits >= bits and f"yuv420p{bits}le" in kinds and (own or (bits == 10 and codec is not CODECS["h264"])):
+            return bits
+    return 8
 
 
 def _key(clip: Clip, target: Path, translator: "Translator", settings: "Settings") -> str:

@@ -13,6 +13,7 @@ from cyclestyle.provenance import Provenance
 from cyclestyle.translate.reading import About, Frame
 from cyclestyle.translate.writing import write_frames
 from tests.clip_files import drawn, write_clip
+from tests.picture_files import deep_jpeg_2000
 from tests.runs.test_training_runs import ROOT
 
 KEPT = (
@@ -97,8 +98,11 @@ def samples(tmp_path: Path) -> Path:
         if suffix not in (".jpg", ".heic"):
             write_frames(folder / f"moving{suffix}", [frame, Frame(pixels[::-1].copy())], about, origin)
             write_frames(folder / f"clear{suffix}", [Frame(pixels, alpha)], About(), origin)
-    for suffix in (".png", ".tif"):
+    for suffix in (".avif", ".heic", ".png", ".tif"):
         write_frames(folder / f"deep{suffix}", [deep], About(exif=exif.tobytes(), xmp=KEPT), origin)
+    deep_jpeg_2000(folder / "deep.jp2", deep.pixels, 16)
+    for kind, body in (("3", " ".join(map(str, deep.pixels.ravel())).encode()), ("6", deep.pixels.tobytes())):
+        (folder / f"deep_{kind}.ppm").write_bytes(f"P{kind} 48 36 65535\n".encode() + body)
     write_frames(folder / "pages.tif", [deep] * 3, About(), origin)
     for suffix in (".bmp", ".ico", ".jp2", ".pcx", ".ppm", ".tga"):
         Image.fromarray(pixels).save(folder / f"other{suffix}")
@@ -113,7 +117,7 @@ def samples(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("count", [150, pytest.param(6000, marks=pytest.mark.long)])
 def test_damaged_files_are_read_or_told_in_one_line(samples: Path, count: int) -> None:
-    assert len(find_images(samples)) == 29
+    assert len(find_images(samples)) == 34
     words = [sys.executable, "-W", "ignore", "-c", READ_DAMAGED, str(samples), str(count)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]

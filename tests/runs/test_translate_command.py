@@ -9,14 +9,17 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cyclestyle.files import sha256
 from cyclestyle.images import ImageError, find_images, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.__main__ import main
-from cyclestyle.translate.reading import Source
+from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.translator import Translator
+from cyclestyle.translate.writing import write_frames
+from tests.picture_files import deep_jpeg_2000, smooth
 
 
 @pytest.fixture
@@ -186,6 +189,31 @@ def test_what_a_format_does_not_hold_is_told(run_dir: Path, tmp_path: Path, caps
         assert main([*words, "-o", str(tmp_path / kind), "--format", kind]) == 0
         out = capsys.readouterr().out
         assert [f"{line} .{kind} does not hold" in out for line in lines] == told
+    tifffile.imwrite(tmp_path / "ink.tif", deep, photometric="separated", metadata=None)
+    assert main([str(run_dir), str(tmp_path / "ink.tif"), "-o", str(tmp_path / "ink")]) == 0
+    assert "ink.tif: has 16 bits a channel, of which 8 are read" in capsys.readouterr().out
+
+
+def test_pictures_of_more_than_8_bits_keep_them(
+    run_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pixels, folder = smooth(64, 96, np.uint16), tmp_path / "deep"
+    folder.mkdir()
+    for name, bits in (("a.avif", 10), ("b.avif", 12), ("c.heic", 10), ("d.png", 16), ("e.tif", 16)):
+        write_frames(folder / name, [Frame(pixels)], About(bits=bits))
+    deep_jpeg_2000(folder / "f.jp2", pixels, 16)
+    (folder / "g.ppm").write_bytes(b"P6 96 64 65535\n" + pixels.astype(">u2").tobytes())
+    kept = {"a.avif": 10, "b.avif": 12, "c.heic": 10, "d.png": 16, "e.tif": 16, "f.png": 16, "g.png": 16}
+    assert main([str(run_dir), str(folder), "-o", str(tmp_path / "out")]) == 0
+    assert "bits a channel" not in capsys.readouterr().out
+    made = {}
+    for path in (tmp_path / "out").iterdir():
+        with Source(path) as source:
+            [frame] = source.frames()
+            made[path.name] = source.about.bits
+            assert frame.pixels.dtype == np.uint16
+            assert read_provenance(path)
+    assert made == kept
 
 
 def test_style_can_be_weakened_enlarged_and_keep_its_colours(run_dir: Path, photos: Path, tmp_path: Path) -> None:

@@ -89,6 +89,41 @@ def test_more_than_8_bits_a_channel_are_kept(
         assert context.format.components[0].bits == 10
 
 
+@pytest.mark.parametrize(("encoder", "bits"), [("libx265", 12), ("ffv1", 10)])
+def test_12_bits_are_kept_in_the_codec_that_has_them(
+    encoder: str, bits: int, translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
+    source = write_clip(tmp_path / "a.mkv", pictures, codec=encoder, pix_fmt="yuv420p12le")
+    with av.open(str(translated(translator, source))) as container:
+        context: Any = container.streams.video[0].codec_context
+        assert (context.codec.canonical_name, context.format.components[0].bits) == ("hevc", bits)
+    told = f"{source}: has 12 bits a channel, its translation 10\n"
+    assert capsys.readouterr().out == (told if bits == 10 else "")
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mkv"])
+def test_a_codec_that_is_written_in_8_bits_makes_way_for_one_that_keeps_10(
+    suffix: str, translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
+    source = write_clip(tmp_path / f"a{suffix}", pictures, codec="libsvtav1", pix_fmt="yuv420p10le")
+    began = Clip.__init__
+
+    def begin(clip: Clip, *args: Any) -> None:
+        began(clip, *args)
+        clip.codec = "vp9"  # which this build writes in 8 alone
+
+    monkeypatch.setattr(Clip, "__init__", begin)
+    with av.open(str(translated(translator, source))) as container:
+        context: Any = container.streams.video[0].codec_context
+        made = context.codec.canonical_name
+        assert context.format.components[0].bits == 10
+    assert made == {".webm": "av1", ".mkv": "hevc"}[suffix]
+    name = {"av1": "av1", "hevc": "h265"}[made]
+    assert capsys.readouterr().out == f"{source}: is in vp9, its translation in {name} (--codec chooses)\n"
+
+
 def planes(path: Path) -> np.ndarray:
     """Luma and colours in the middle of the first picture, as the file counts them."""
     with av.open(str(path)) as container:

@@ -4,7 +4,9 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
+import pillow_heif
 import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
@@ -12,8 +14,8 @@ from PIL import ExifTags, Image, ImageCms
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
-from cyclestyle.translate.writing import holds_frames, srgb_profile, write_frames
-from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
+from cyclestyle.translate.writing import holds_frames, not_held, srgb_profile, write_frames
+from tests.picture_files import CURVES, ORIGIN, deep_jpeg_2000, profile, read, smooth
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -166,7 +168,9 @@ def test_cmyk_of_16_bit_is_converted_and_grey_of_32_is_scaled(tmp_path: Path) ->
     assert read(tmp_path / "a.tif")[1][0].pixels[0, 0].tolist() == [255, 0, 0]
     for dtype, white in ((np.uint32, 2**32 - 1), (np.int32, 2**31 - 1), (np.uint32, 65535), (np.uint32, 2**20 - 1)):
         tifffile.imwrite(tmp_path / "b.tif", np.array([[0, white // 2, white]], dtype), metadata=None)
-        assert read(tmp_path / "b.tif")[1][0].pixels[0, :, 0].tolist() == pytest.approx([0, 127.5, 255], abs=1)
+        source, [frame] = read(tmp_path / "b.tif")
+        assert source.about.bits == 32
+        assert frame.pixels[0, :, 0].tolist() == pytest.approx([0, 32767.5, 65535], abs=1)
 
 
 def test_a_tiff_of_a_kind_that_is_not_read_is_told_from_a_damaged_picture(tmp_path: Path) -> None:
@@ -186,4 +190,125 @@ def test_a_fourth_channel_of_16_bit_is_what_the_file_says(kind: str, tmp_path: P
 
 
 def test_pages_of_16_bit_do_not_fit_into_a_png() -> None:
-    assert [holds_frames(Path(name), deep=True) for name in ("a.png", "a.tif", "a.jpg")] == [False, True, False]
+    names = ("a.png", "a.avif", "a.tif", "a.jpg")
+    assert [holds_frames(Path(name), deep=True) for name in names] == [False, False, True, False]
+
+
+def widened(values: np.ndarray, white: int) -> np.ndarray:
+    return np.rint(values * (65535 / white))
+
+
+@pytest.mark.parametrize("white", [300, 1023, 4095, 65535])
+@pytest.mark.parametrize("text", [False, True])
+@pytest.mark.parametrize("grey", [False, True])
+def test_a_deep_ppm_is_read_in_full(grey: bool, text: bool, white: int, tmp_path: Path) -> None:
+    values = np.rint(smooth(dtype=np.uint16) / 65535 * white).astype(np.uint16)
+    values[0, 0], values[0, 1] = 0, white
+    values = values[..., 0] if grey else values
+    kind = f"P{(2 if grey else 3) + (0 if text else 3)}\n# by hand\n36 24\n{white}\n".encode()
+    body = " ".join(map(str, values.ravel())).encode() if text else values.astype(">u2").tobytes()
+    (tmp_path / "a.ppm").write_bytes(kind + body)
+    source, [frame] = read(tmp_path / "a.ppm")
+    assert source.deep
+    assert source.about.bits == white.bit_length()
+    assert np.array_equal(frame.pixels, widened(values if not grey else np.repeat(values[..., None], 3, 2), white))
+    (tmp_path / "b.ppm").write_bytes((kind + body)[: len(kind) + len(body) // 2])
+    with pytest.raises(ImageError, match=r"b.ppm: cannot be decoded"):
+        read(tmp_path / "b.ppm")
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_deep_jpeg_2000_is_read_in_full_and_its_white_is_white(channels: int, bits: int, tmp_path: Path) -> None:
+    values = np.dstack([smooth(64, 96, np.uint16), smooth(64, 96, np.uint16, 1)])[..., :channels].squeeze()
+    values = values >> (16 - bits)
+    values[0, 0], values[0, 1] = 0, 2**bits - 1
+    path = deep_jpeg_2000(tmp_path / "a.jp2", values, bits)
+    source, [frame] = read(path)
+    assert source.about.bits == bits
+    expected = widened(values, 2**bits - 1)
+    assert np.array_equal(frame.pixels, np.repeat(expected[..., None], 3, 2) if channels == 1 else expected[..., :3])
+    assert (frame.alpha is None) if channels < 4 else np.array_equal(frame.alpha, expected[..., 3])  # type: ignore[arg-type]
+    assert read_image(path)[0, 1].tolist() == [255, 255, 255]
+    assert read_image(path)[0, 0].tolist() == ([0, 0, 0] if channels < 4 else [255, 255, 255])
+
+
+def test_jpeg_2000_that_lies_about_its_size_is_not_decoded(tmp_path: Path) -> None:
+    path = deep_jpeg_2000(tmp_path / "a.jp2", smooth(64, 96, np.uint16), 16)
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"ihdr" + struct.pack(">II", 64, 96), b"ihdr" + struct.pack(">II", 32, 96)))
+    with pytest.raises(ImageError, match=r"a.jp2: cannot be decoded"):
+        read(path)
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic"])
+@pytest.mark.parametrize("transparent", [False, True])
+@pytest.mark.parametrize(("bits", "kept"), [(10, 10), (12, 12), (16, 12)])
+def test_avif_and_heic_keep_10_or_12_bits(suffix: str, transparent: bool, bits: int, kept: int, tmp_path: Path) -> None:
+    ramp = np.linspace(20_000, 24_000, 400).astype(np.uint16)  # 15 levels of 256
+    pixels, path = np.broadcast_to(ramp[:, None], (67, 400, 3)).copy(), tmp_path / f"a{suffix}"
+    alpha = pixels[::-1, ::-1, 0].copy() if transparent else None
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "Painter"
+    write_frames(path, [Frame(pixels, alpha)], About(exif=exif.tobytes(), bits=bits), ORIGIN)
+    source, [frame] = read(path)
+    assert source.deep
+    assert source.about.bits == kept
+    assert np.abs(frame.pixels.astype(int) - pixels).mean() < 64
+    assert len(np.unique(frame.pixels[5:-5].mean((0, 2)).round())) > 50
+    assert (frame.alpha is None) == (alpha is None)
+    assert alpha is None or np.abs(frame.alpha.astype(int) - alpha).mean() < 64  # type: ignore[union-attr]
+    assert read_provenance(path) == ORIGIN
+    with Image.open(path) as image:
+        assert image.getexif()[ExifTags.Base.Artist] == "Painter"
+        assert image.info["icc_profile"] == srgb_profile()
+    write_frames(tmp_path / f"plain{suffix}", [Frame(pixels)], About(bits=bits))  # of which nothing is said
+    assert np.abs(read(tmp_path / f"plain{suffix}")[1][0].pixels.astype(int) - pixels).mean() < 64
+
+
+@pytest.mark.parametrize("suffix", [".avif", ".heic"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_deep_avif_and_heic_are_turned_as_those_of_8_bits(suffix: str, orientation: int, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for name, pixels in (("deep", smooth(64, 96, np.uint16)), ("plain", smooth(64, 96))):
+        write_frames(tmp_path / f"{name}{suffix}", [Frame(pixels)], About(exif=exif.tobytes()))
+    [deep], [plain] = (read(tmp_path / f"{name}{suffix}")[1] for name in ("deep", "plain"))
+    assert deep.pixels.dtype == np.uint16
+    assert deep.pixels.shape == plain.pixels.shape
+    assert np.abs(deep.pixels / 257 - plain.pixels).mean() < 2
+
+
+@pytest.mark.parametrize("mode", ["L;16", "LA;16", "RGBa;16"])
+def test_heic_of_other_modes_is_read_in_full(mode: str, tmp_path: Path) -> None:
+    pixels, alpha = smooth(64, 96, np.uint16), np.full((64, 96), 40_000, np.uint16)
+    kept = [pixels[..., :1] if mode[0] == "L" else (pixels * (40_000 / 65535)).astype(np.uint16)]
+    planes = np.dstack(kept + [alpha] * (mode != "L;16"))
+    picture = pillow_heif.from_bytes(mode, (96, 64), planes.tobytes())
+    picture.save(tmp_path / "a.heic", quality=-1, chroma=444)
+    [frame] = read(tmp_path / "a.heic")[1]
+    assert frame.pixels.dtype == np.uint16
+    shown = pixels if mode[0] != "L" else np.repeat(pixels[..., :1], 3, 2)
+    assert np.abs(frame.pixels.astype(int) - shown).mean() < 257
+    assert (frame.alpha is None) == (mode == "L;16")
+    assert frame.alpha is None or np.abs(frame.alpha - 40_000.0).max() < 100
+
+
+def test_where_opencv_is_without_avif_8_bits_are_read_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_frames(tmp_path / "a.avif", [Frame(smooth(dtype=np.uint16))], About(bits=10))
+    monkeypatch.setattr(cv2, "haveImageWriter", lambda name: False)
+    source, [frame] = read(tmp_path / "a.avif")
+    assert source.about.bits == 10
+    assert frame.pixels.dtype == np.uint8
+    deep = Frame(smooth(dtype=np.uint16))
+    assert not_held(tmp_path / "b.avif", deep, 10) == ["10 bits a channel"]
+    write_frames(tmp_path / "b.avif", [deep], About(bits=10))
+    assert read(tmp_path / "b.avif")[0].about.bits == 8
+
+
+@pytest.mark.parametrize(("name", "bits", "held"), [("a.heic", 12, True), ("a.heic", 16, False), ("a.png", 16, True)])
+def test_bits_that_a_format_does_not_hold_are_named(name: str, bits: int, held: bool) -> None:
+    assert not_held(Path(name), Frame(smooth(dtype=np.uint16)), bits) == ([] if held else [f"{bits} bits a channel"])
+    assert not_held(Path(name), Frame(smooth()), bits) == []
