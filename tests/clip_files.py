@@ -11,6 +11,7 @@ import numpy as np
 
 from cyclestyle.provenance import Provenance
 from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.reading import Frame
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.video import check_videos, translate_video
 from cyclestyle.translate.video_options import VideoOptions
@@ -42,7 +43,7 @@ def write_clip(
     sound: bool = False,
     **context: Any,
 ) -> Path:
-    """A clip of uint8 or uint16 (N, H, W, 3), nearly without loss, in bt709; times in ticks of BASE.
+    """A clip of uint8 (N, H, W, 3 or 4) or uint16 (N, H, W, 3), nearly without loss, in bt709; times in ticks of BASE.
 
     Args:
         context: attributes of the encoder, such as pix_fmt.
@@ -72,7 +73,8 @@ def write_clip(
             out.mux(audio.encode(None))
         for picture, time in zip(pictures, times or even_times(len(pictures), path.suffix), strict=True):
             deep = picture.dtype == np.uint16  # of which FFmpeg counts white as 65280
-            shown = av.VideoFrame.from_ndarray(picture - (picture >> 8 if deep else 0), "rgb48le" if deep else "rgb24")
+            form = "rgb48le" if deep else "rgba" if picture.shape[2] == 4 else "rgb24"
+            shown = av.VideoFrame.from_ndarray(picture - (picture >> 8 if deep else 0), form)
             matrix = {1: 1, 9: 9}.get(given["colorspace"], 5)
             shown = shown.reformat(
                 format=given["pix_fmt"], dst_colorspace=matrix, dst_color_range=given["color_range"],
@@ -82,6 +84,16 @@ def write_clip(
             out.mux(stream.encode(shown))
         out.mux(stream.encode(None))
     return path
+
+
+def of_frames(translate: Any) -> Any:
+    """What takes and gives pixels, to take and give frames."""
+
+    def of_those(frames: Sequence[Frame]) -> list[Frame]:
+        made = translate([frame.pixels for frame in frames])
+        return [Frame(pixels, frame.alpha) for pixels, frame in zip(made, frames, strict=True)]
+
+    return of_those
 
 
 def same(pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -101,7 +113,7 @@ def translated(
     target = target or source.parent / "out" / source.name
     job, settings = Job(source, target), Settings(batch_size, 10**6, 95, ORIGIN, video=VideoOptions(**options))
     check_videos([job], settings.video)
-    assert translate_video(translate, translator, source, target, settings) is None
+    assert translate_video(of_frames(translate), translator, source, target, settings) is None
     return target
 
 

@@ -18,7 +18,7 @@ from cyclestyle.images import ImageError
 from cyclestyle.translate.video_options import READ_ONLY, VideoOptions
 
 if TYPE_CHECKING:
-    from av import VideoFormat, VideoFrame
+    from av import VideoFrame
     from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
@@ -28,6 +28,7 @@ SAFE = 2  # seconds before the wanted picture that a search goes to, as those ju
 GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says, or that times may go back in it
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 FULL = 2  # of FFmpeg's ranges
+READ_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders pass over it
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Shot:
 
     Attributes:
         pixels: uint8 (H, W, 3), sRGB; uint16 of clips with more than 8 bits a channel.
+        alpha: of the same type, (H, W); None if the clip has no transparency.
         times: when it is shown, in ticks of the result; several where the rate is raised.
         end: the tick at which the next one follows.
     """
 
     pixels: np.ndarray
+    alpha: np.ndarray | None
     times: tuple[int, ...]
     end: int
 
@@ -58,9 +61,12 @@ def need_av() -> Any:
     return av
 
 
-def _colours_are_fine(kind: "VideoFormat") -> bool:
-    """Whether pixels have colours in more than half of the rows."""
-    return len(kind.components) > 2 and (kind.is_rgb or kind.chroma_height(2) > 1)
+def share_of_colours(kind: str) -> Fraction:
+    """For how many of its pixels a format of FFmpeg's has colours of their own: 1 in 4:4:4, a quarter in 4:2:0."""
+    form = need_av().VideoFormat(kind)
+    if len(form.components) < 3:
+        return Fraction(0)
+    return Fraction(1) if form.is_rgb else Fraction(form.chroma_width(4) * form.chroma_height(4), 16)
 
 
 class Clip:
@@ -73,9 +79,9 @@ class Clip:
         rate: pictures a second, of the result, on average.
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
-        has_alpha: whether it says where it is transparent, which is not read.
+        has_alpha: whether it says where it is transparent.
         bits: of a channel.
-        fine: what FFmpeg calls its pixels, if their colours have more than half of its rows; else None.
+        kind: what FFmpeg calls its pixels.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -92,9 +98,10 @@ class Clip:
             self.codec: str = stream.codec_context.codec.canonical_name
             kind = stream.codec_context.format
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
+            self._decoder = READ_ALPHA.get(self.codec) if marked else None
             self.has_alpha = marked or (kind is not None and any(part.is_alpha for part in kind.components))
             self.bits: int = kind.components[0].bits if kind is not None and kind.components else 8
-            self.fine: str | None = kind.name if kind is not None and _colours_are_fine(kind) else None
+            self.kind: str = kind.name if kind is not None else "yuv420p"
             self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
@@ -155,7 +162,6 @@ class Clip:
         from av.video.reformatter import VideoReformatter
 
         size, reformatter = (self._first[0].width, self._first[0].height), VideoReformatter()
-        kind = "rgb48le" if self.bits > 8 else "rgb24"
         start = self._first[1] if after is None else self.shift + after * self.tick
         self.damage = None
         with closing(self._frames(start)) as frames:
@@ -170,9 +176,37 @@ class Clip:
                 times = tuple(range(first, end)) if self._options.fps else (first,)
                 if times and (after is None or first > after):
                     try:
-                        yield Shot(_upright(frame, size, kind, reformatter), times, end)
+                        yield Shot(*self._shown(frame, size, reformatter), times, end)
                     except need_av().FFmpegError as error:
                         raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
+
+    def _shown(
+        self, frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter"
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Pixels in sRGB, and alpha if there is any, turned as the file says; `size` is that of the first frame.
+
+        The reformatter keeps what it has computed, which takes seconds for a high dynamic range.
+        """
+        from av.video.reformatter import Colorspace, Interpolation
+
+        wanted: dict[str, Any] = {}
+        if frame.colorspace == UNSPECIFIED:  # players take small ones for television of the old kind
+            small = frame.width < 1280 and frame.height <= 576
+            wanted["src_colorspace"] = Colorspace.ITU601 if small else Colorspace.ITU709
+        if frame.color_trc in HDR or frame.color_primaries == WIDE_GAMUT:
+            wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
+        careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
+        deep, form = self.bits > 8, "rgba" if self.has_alpha else "rgb"
+        kind = f"{form}{16 * len(form)}le" if deep else "rgba" if self.has_alpha else "rgb24"
+        rgb = reformatter.reformat(frame, *size, kind, interpolation=careful, **wanted)
+        pixels: np.ndarray = rgb.to_ndarray()
+        pixels, alpha = pixels[..., :3], pixels[..., 3] if self.has_alpha else None
+        if deep and not frame.format.is_rgb and len(frame.format.components) > 2 and frame.color_range != FULL:
+            pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
+        if deep and alpha is not None:  # whose lowest bits it leaves empty
+            alpha = (alpha * (65535 / (65536 - 2 ** (16 - self.bits)))).round().clip(0, 65535).astype(np.uint16)
+        matrix = _matrix(frame)
+        return _upright(pixels, matrix), None if alpha is None else _upright(alpha, matrix)
 
     @property
     def is_whole(self) -> bool:
@@ -235,6 +269,7 @@ class Clip:
         with self.open() as container:
             stream = _pictures(container)
             stream.thread_type = "AUTO"
+            decoder = av.CodecContext.create(self._decoder, "r") if self._decoder else stream
             base = stream.time_base or Fraction(1, 1000)
             if place is not None:
                 with suppress(av.FFmpegError):
@@ -247,7 +282,7 @@ class Clip:
                     if packet.stream.index != stream.index:
                         continue
                     try:
-                        frames = stream.decode(packet)
+                        frames = decoder.decode(packet)
                     except av.FFmpegError:
                         if begun:  # just behind a place that was searched, pictures may lack others
                             self.damage = f"damaged at {float(time - self._origin):.2f} s"
@@ -319,27 +354,10 @@ def _is_turned(matrix: np.ndarray) -> bool:
     return bool(abs(int(matrix[0, 0])) < abs(int(matrix[0, 1])))
 
 
-def _upright(frame: "VideoFrame", size: tuple[int, int], kind: str, reformatter: "VideoReformatter") -> np.ndarray:
-    """(H, W, 3) of a kind that FFmpeg knows, in sRGB, turned as the file says; `size` is that of the first frame.
-
-    The reformatter keeps what it has computed, which takes seconds for a high dynamic range.
-    """
-    from av.video.reformatter import Colorspace, Interpolation
-
-    wanted: dict[str, Any] = {}
-    if frame.colorspace == UNSPECIFIED:  # players take small ones for television of the old kind
-        small = frame.width < 1280 and frame.height <= 576
-        wanted["src_colorspace"] = Colorspace.ITU601 if small else Colorspace.ITU709
-    if frame.color_trc in HDR or frame.color_primaries == WIDE_GAMUT:
-        wanted |= {"dst_color_trc": BT709, "dst_color_primaries": BT709}
-    careful = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
-    rgb = reformatter.reformat(frame, *size, kind, interpolation=careful, **wanted)
-    pixels: np.ndarray = rgb.to_ndarray()
-    if kind == "rgb48le" and not frame.format.is_rgb and len(frame.format.components) > 2 and frame.color_range != FULL:
-        pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
-    matrix = _matrix(frame)
+def _upright(pixels: np.ndarray, matrix: np.ndarray | None) -> np.ndarray:
+    """(H, W) or (H, W, 3), as a matrix says that it is to be shown."""
     if matrix is None:
-        return pixels
+        return np.ascontiguousarray(pixels)
     if _is_turned(matrix):
         pixels, matrix = pixels.swapaxes(0, 1), matrix[:, ::-1]
     return np.ascontiguousarray(pixels[:: -1 if matrix[1, 1] < 0 else 1, :: -1 if matrix[0, 0] < 0 else 1])

@@ -16,7 +16,9 @@ from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
 from cyclestyle.provenance import GENERATED, Provenance
 from cyclestyle.translate.clips import BT709, Clip, Shot, need_av
-from cyclestyle.translate.video_options import CONTAINERS, Codec, Container
+from cyclestyle.translate.encoding import Encoding
+from cyclestyle.translate.reading import Frame
+from cyclestyle.translate.video_options import CONTAINERS, Container
 
 if TYPE_CHECKING:
     from av import Packet
@@ -49,7 +51,7 @@ class Part(NamedTuple):
 
 def find_parts(folder: Path) -> list[Part]:
     """The parts in a folder, in order."""
-    parts = [Part(path, *map(int, path.stem.split("_")[1:])) for path in folder.glob("part_*.mp4")]
+    parts = [Part(path, *map(int, path.stem.split("_")[1:])) for path in folder.glob("part_*.*")]
     return sorted(parts, key=lambda part: part.first)
 
 
@@ -73,26 +75,26 @@ class PartWriter:
     Args:
         folder: for the parts.
         clip: gives times and the shape of a pixel.
-        bits: 8, 10 or 12, of a channel.
     """
 
-    def __init__(self, folder: Path, clip: Clip, codec: Codec, crf: int, bits: int) -> None:
-        self._folder, self._clip, self._codec, self._crf, self._bits = folder, clip, codec, crf, bits
+    def __init__(self, folder: Path, clip: Clip, encoding: Encoding) -> None:
+        self._folder, self._clip, self._encoding = folder, clip, encoding
         self._shots: list[Shot] = []
 
-    def add(self, shots: list[Shot], pictures: list[np.ndarray]) -> None:
-        """Encode translated pictures, uint8 or uint16 (H, W, 3), of shots that follow those before.
+    def add(self, shots: list[Shot], frames: list[Frame]) -> None:
+        """Encode the translated frames of shots that follow those before.
 
         Raises:
             OSError: a part cannot be written.
         """
-        for shot, picture in zip(shots, pictures, strict=True):
+        for shot, frame in zip(shots, frames, strict=True):
+            picture = _planes(frame, self._encoding.alpha)
             if not self._shots:
                 self._begin(picture)
             for tick in shot.times:
                 self._encode(picture, tick - (self._shots[0] if self._shots else shot).times[0])
             self._shots.append(shot)
-            self._last = shot.pixels, picture
+            self._last = shot.pixels, frame.pixels
             if len(self._shots) == LENGTH:
                 self.finish()
 
@@ -109,7 +111,7 @@ class PartWriter:
         if self._clip.damage and noted_damage(self._folder) is None:
             with atomic_write(self._folder / DAMAGE) as file:
                 file.write(self._clip.damage.encode())
-        with atomic_write(self._folder / f"part_{first}_{last}_{end}.mp4") as file:
+        with atomic_write(self._folder / f"part_{first}_{last}_{end}.{self._form}") as file:
             file.write(self._encoded.getbuffer())
         for old in self._folder.glob("last_*.npz"):
             if old.name != f"last_{last}.npz":
@@ -120,33 +122,49 @@ class PartWriter:
         av, (height, width) = need_av(), picture.shape[:2]
         os.environ.setdefault("SVT_LOG", "1")  # errors alone
         self._encoded = io.BytesIO()
-        self._container: OutputContainer = av.open(self._encoded, "w", format="mp4")
-        options = self._codec.options | {"crf": str(self._crf)}
+        encoding, codec = self._encoding, self._encoding.codec
+        # MP4 keeps times best, but neither what VP9 says of transparency, nor ProRes.
+        self._form = "mov" if encoding.name == "prores" else "mkv" if encoding.alpha else "mp4"
+        self._container: OutputContainer = av.open(self._encoded, "w", format=CONTAINERS[f".{self._form}"].format)
+        quality = {} if encoding.crf is None else {"crf": str(encoding.crf)}
         self._stream: VideoStream = self._container.add_stream(
-            self._codec.encoder, self._clip.rate.limit_denominator(1 << 16), options
+            codec.encoder, self._clip.rate.limit_denominator(1 << 16), codec.options | quality
         )
         context: Any = self._stream.codec_context
         context.width, context.height = width, height
-        kind = self._codec.odd if width % 2 or height % 2 else "yuv420p"
-        context.pix_fmt = kind if self._bits == 8 else f"{kind}{self._bits}le"
+        context.pix_fmt = encoding.pixels(width, height)
         context.time_base, context.bit_rate = self._clip.tick, 0
         context.sample_aspect_ratio = self._clip.aspect
         context.max_b_frames = 0  # with pictures out of order, MP4 keeps uneven times only roughly
         context.colorspace = context.color_primaries = context.color_trc = context.color_range = BT709
-        self._converter = _converter(picture, context.pix_fmt, self._codec.site, self._clip.tick)
+        self._converter = _converter(picture, context.pix_fmt, codec.site, self._clip.tick)
 
     def _encode(self, picture: np.ndarray, tick: int) -> None:
         from av import VideoFrame
 
         if picture.dtype == np.uint16:
-            picture = picture - (picture >> 8)  # as FFmpeg counts white as 65280
+            picture = picture.copy()
+            picture[..., :3] -= picture[..., :3] >> 8  # as FFmpeg counts white as 65280
         frame = VideoFrame.from_ndarray(np.ascontiguousarray(picture), _kind(picture))
         frame.pts, frame.time_base = tick, self._clip.tick
         self._converter.push(frame)
         self._container.mux(self._stream.encode(self._converter.pull()))
 
 
+def _planes(frame: Frame, transparent: bool) -> np.ndarray:
+    """(H, W, 3), laid over white, or (H, W, 4) if the encoder takes transparency."""
+    if frame.alpha is None:
+        return frame.pixels
+    if transparent:
+        return np.dstack([frame.pixels, frame.alpha])
+    full = np.iinfo(frame.pixels.dtype).max
+    share = frame.alpha[..., None] / np.float32(full)
+    return (full - (full - frame.pixels) * share).round().astype(frame.pixels.dtype)
+
+
 def _kind(picture: np.ndarray) -> str:
+    if picture.shape[2] == 4:
+        return "rgba64le" if picture.dtype == np.uint16 else "rgba"
     return "rgb48le" if picture.dtype == np.uint16 else "rgb24"
 
 
@@ -228,8 +246,12 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
                      "GENERATOR_MODEL": origin.model, "GENERATOR_DIRECTION": origin.direction}  # fmt: skip
         out.metadata.update(tags)
         video = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        if first.streams.video[0].metadata.get("alpha_mode"):
+            video.metadata["alpha_mode"] = "1"
         if container.format in ("mp4", "mov") and video.codec_context.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # the only one that Apple plays
+        if container.format == "mov" and video.codec_context.name.startswith("prores"):
+            video.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag  # tells 4:2:2 from 4:4:4:4
         video.codec_context.framerate = clip.rate.limit_denominator(1 << 16)
         carried: dict[int, Stream] = {}
         for stream in _others(source, path.suffix.lower()):

@@ -183,15 +183,15 @@ class _Work:
         try:
             for file, target in self._unwritten(job):
                 settings = replace(self._settings, provenance=self._origin(file))
-                translate = partial(self._translate_pixels, job, file)
+                translate = partial(self._translate_shots, job, file)
                 told = translate_video(translate, self._translator, job.source, target, settings)
             self._done(told)
         except UserError as error:
             self._done(str(error))
 
-    def _translate_pixels(self, job: Job, file: int, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
-        self._tell_tiling(job, pictures[0])
-        return [shown[file].pixels for shown in self._translate([Frame(pixels) for pixels in pictures], file > 0)]
+    def _translate_shots(self, job: Job, file: int, frames: Sequence[Frame]) -> list[Frame]:
+        self._tell_tiling(job, frames[0].pixels)
+        return [shown[file] for shown in self._translate(frames, file > 0)]
 
     def _translate(self, frames: Sequence[Frame], back: bool = True) -> list[list[Frame]]:
         """For each frame what its files show: the translation, and the way back if that goes into a file of its own.

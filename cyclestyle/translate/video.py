@@ -15,18 +15,19 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from fractions import Fraction
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 from tqdm import tqdm
 
 from cyclestyle.commands import printable
 from cyclestyle.errors import UserError
 from cyclestyle.files import put_in_place, remove_leftovers
 from cyclestyle.images import ImageError
-from cyclestyle.translate.clips import Clip, Shot, need_av
+from cyclestyle.translate.clips import Clip, Shot, need_av, share_of_colours
+from cyclestyle.translate.encoding import choose_encoding
 from cyclestyle.translate.flicker import Smoother
 from cyclestyle.translate.parts import (
     LENGTH,
@@ -38,15 +39,17 @@ from cyclestyle.translate.parts import (
     noted_damage,
     subtitles_lost,
 )
-from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, Codec, VideoOptions, is_video
+from cyclestyle.translate.reading import Frame
+from cyclestyle.translate.video_options import CONTAINERS, FFMPEG_NAMES, VideoOptions, is_video
 
 if TYPE_CHECKING:
     from cyclestyle.translate.pipeline import Settings
     from cyclestyle.translate.sources import Job
     from cyclestyle.translate.translator import Translator
 
-Translate: TypeAlias = Callable[[Sequence[np.ndarray]], list[np.ndarray]]
+Translate: TypeAlias = Callable[[Sequence[Frame]], list[Frame]]
 MOST_BYTES = 200  # of a name that gets an ending; file systems take 255
+SHARES = {Fraction(1): "4:4:4", Fraction(1, 2): "4:2:2", Fraction(1, 4): "4:2:0"}  # of pixels with colours of their own
 WAITING = 2  # batches that are read ahead, and that wait to be written
 GOES_ON = (
     "what is translated is kept, and the same command goes on from there (with --skip-existing, if others are done)"
@@ -70,7 +73,7 @@ def check_videos(jobs: Sequence["Job"], options: VideoOptions) -> dict["Job", st
             need_av()
             with suppress(ImageError):
                 clip = Clip(job.source, options)
-                _codec(clip, job.target, options)
+                choose_encoding(clip, job.target, options)
                 check_sound(clip, job.target.suffix.lower())
         except UserError as error:
             wrong[job] = str(error)
@@ -85,7 +88,7 @@ def translate_video(
     """Translate a clip, or go on where a translation of it was interrupted.
 
     Args:
-        translate: pictures of one size, uint8 or uint16 (H, W, 3), to the same.
+        translate: frames of one size, to the same.
         translator: what does it, to tell whether an earlier translation was the same.
 
     Returns:
@@ -125,19 +128,19 @@ def translate_video(
 
 def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
     """Lines that say what a translation will not have as its source has it."""
-    codec = _codec(clip, target, options)
-    bits, odd = _bits(clip, codec), any(side % 2 for side in clip.size)
+    encoding = choose_encoding(clip, target, options)
     lost = subtitles_lost(clip, target.suffix.lower())
     found = [lost] if lost else []
-    if clip.has_alpha:
-        found.append(f"{clip.path}: is transparent in places, which is lost")
-    own, name = FFMPEG_NAMES.get(clip.codec), next(name for name, known in CODECS.items() if known is codec)
-    if own and own != name and not options.codec:
-        found.append(f"{clip.path}: is in {own}, its translation in {name} (--codec chooses)")
-    if clip.bits > bits:
-        found.append(f"{clip.path}: has {clip.bits} bits a channel, its translation {bits}")
-    if clip.fine and not (odd and codec.odd == "yuv444p"):
-        found.append(f"{clip.path}: has finer colours ({clip.fine}) than its translation (4:2:0)")
+    if clip.has_alpha and not encoding.alpha:
+        found.append(f"{clip.path}: is transparent in places; white is laid below (--format webm or mov keeps it)")
+    own = FFMPEG_NAMES.get(clip.codec)
+    if own and own != encoding.name and not options.codec:
+        found.append(f"{clip.path}: is in {own}, its translation in {encoding.name} (--codec chooses)")
+    if clip.bits > encoding.bits:
+        found.append(f"{clip.path}: has {clip.bits} bits a channel, its translation {encoding.bits}")
+    share = share_of_colours(encoding.pixels(*clip.size))
+    if share_of_colours(clip.kind) > share:
+        found.append(f"{clip.path}: has finer colours ({clip.kind}) than its translation ({SHARES[share]})")
     return found
 
 
@@ -158,10 +161,8 @@ def _join(clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
 
 def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Path, settings: "Settings") -> None:
     """Translate what is not in the folder yet; reading, the networks and encoding go on at once."""
-    codec = _codec(clip, target, settings.video)
     parts = find_parts(folder)
-    crf = codec.crf if settings.video.crf is None else settings.video.crf
-    writer = PartWriter(folder, clip, codec, crf, _bits(clip, codec))
+    writer = PartWriter(folder, clip, choose_encoding(clip, target, settings.video))
     smoother = Smoother(clip.smooth, last_pictures(folder, parts)) if clip.smooth else None
     shots = clip.shots(parts[-1].last if parts else None)
     batches = _batches(shots, settings.batch_size)
@@ -178,11 +179,11 @@ def _translate_parts(translate: Translate, clip: Clip, folder: Path, target: Pat
         while batch := reading.popleft().result():
             reading.append(reader.submit(next, batches, None))
             try:
-                made = translate([shot.pixels for shot in batch])
+                made = translate([Frame(shot.pixels, shot.alpha) for shot in batch])
             except UserError as error:
                 raise UserError(f"{clip.path}: {error}") from None
             if smoother:
-                made = [smoother(shot.pixels, picture) for shot, picture in zip(batch, made, strict=True)]
+                made = [Frame(smoother(s.pixels, m.pixels), m.alpha) for s, m in zip(batch, made, strict=True)]
             writing.append(encoder.submit(writer.add, batch, made))
             if len(writing) > WAITING:
                 writing.popleft().result()
@@ -204,59 +205,13 @@ def _batches(shots: Iterator[Shot], size: int) -> Iterator[list[Shot]]:
             left -= len(batch)
 
 
-def _codec(clip: Clip, target: Path, options: VideoOptions) -> Codec:
-    """The encoder: as wanted, or of those that keep most of its bits that of the source, or else the first.
-
-    Raises:
-        UserError: the container does not hold it, or it cannot be had for this size or with this build of FFmpeg.
-    """
-    suffix = target.suffix.lower()
-    held = CONTAINERS[suffix].codecs
-    usable = [name for name in held if min(clip.size) >= CODECS[name].least]
-    own = FFMPEG_NAMES.get(clip.codec)
-    usable.sort(key=lambda name: (_bits(clip, CODECS[name]), name == own), reverse=True)
-    name = options.codec or usable[0]
-    if name not in held:
-        raise UserError(
-            f"{clip.path}: {suffix} does not hold {name}; choose --codec {' or '.join(held)}, or --format mkv"
-        )
-    codec = CODECS[name]
-    if name not in usable:
-        raise UserError(
-            f"{clip.path}: {name} takes no pictures of less than {codec.least} pixels; choose --codec {usable[0]}"
-        )
-    try:
-        need_av().Codec(codec.encoder, "w")
-    except ValueError:
-        raise UserError(
-            f"--codec {name}: this PyAV comes without {codec.encoder}; choose another, or pip install av"
-        ) from None
-    return codec
-
-
-def _bits(clip: Clip, codec: Codec) -> int:
-    """Of a channel: 10 or 12 where the clip has as many and the encoder writes them.
-
-    In H.264, and 12 of them, only if the clip has them in that codec, as hardly anything plays it.
-    """
-    own = codec is CODECS.get(FFMPEG_NAMES.get(clip.codec, ""))
-    try:
-        kinds = {kind.name for kind in need_av().Codec(codec.encoder, "w").video_formats or ()}
-    except ValueError:  # not in this build
-        return 8
-    for bits in (12, 10):
-        if clip.bits >= bits and f"yuv420p{bits}le" in kinds and (own or (bits == 10 and codec is not CODECS["h264"])):
-            return bits
-    return 8
-
-
 def _key(clip: Clip, target: Path, translator: "Translator", settings: "Settings") -> str:
     """Tells a source, a model and settings from others; what only differs in rounding is the same."""
-    status, codec = clip.path.stat(), _codec(clip, target, settings.video)
+    status, encoding = clip.path.stat(), choose_encoding(clip, target, settings.video)
     told = (
         (status.st_size, status.st_mtime_ns, settings.video, settings.compare, settings.back is None),
         (translator.model.hash, translator.direction, str(translator.dtype), translator.style),
-        (settings.provenance, codec.encoder, _bits(clip, codec), need_av().__version__),
+        (settings.provenance, encoding, need_av().__version__),
     )
     return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 

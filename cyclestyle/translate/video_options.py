@@ -12,21 +12,26 @@ class Codec(NamedTuple):
 
     Attributes:
         encoder: what FFmpeg calls it.
-        crf: the default quality, at which a difference is hard to see; lower is better and larger.
+        crf: the default quality, at which a difference is hard to see; lower is better and larger. None: it has none.
         worst: the largest crf.
         options: of the encoder.
         least: pixels that a side must have.
-        odd: pixel format for an odd width or height.
+        even, odd: pixel formats of 8 bits, for even sides and for an odd width or height.
+        fine: that for colours of the full resolution; None: they get half of it.
+        alpha: that with transparency; None: it has none.
         site: where colours of half the resolution lie, if a file does not say: left (below the first of two pixels) or
             center.
     """
 
     encoder: str
-    crf: int
+    crf: int | None
     worst: int
     options: dict[str, str]
     least: int = 1
+    even: str = "yuv420p"
     odd: str = "yuv420p"
+    fine: str | None = None
+    alpha: str | None = None
     site: str = "left"
 
 
@@ -34,10 +39,15 @@ class Codec(NamedTuple):
 CODECS = {
     "h264": Codec("libx264", 18, 51, {}, odd="yuv444p"),
     "h265": Codec("libx265", 20, 51, {"x265-params": "log-level=error"}, least=64, odd="yuv444p"),
-    "vp9": Codec("libvpx-vp9", 24, 63, {"deadline": "good", "cpu-used": "3", "row-mt": "1"}, site="center"),
+    "vp9": Codec(
+        "libvpx-vp9", 24, 63, {"deadline": "good", "cpu-used": "3", "row-mt": "1"}, alpha="yuva420p", site="center"
+    ),
     "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}, least=4, site="center"),
+    "prores": Codec(
+        "prores_ks", None, 0, {"vendor": "apl0"}, even="yuv422p", odd="yuv422p", fine="yuv444p", alpha="yuva444p"
+    ),
 }
-FFMPEG_NAMES = {"h264": "h264", "hevc": "h265", "vp9": "vp9", "av1": "av1"}
+FFMPEG_NAMES = {"h264": "h264", "hevc": "h265", "vp9": "vp9", "av1": "av1", "prores": "prores"}
 
 
 class Container(NamedTuple):
@@ -47,19 +57,21 @@ class Container(NamedTuple):
         format: what FFmpeg calls it.
         codecs: that it holds; the first is taken where the source has another.
         options: of the writer.
+        alpha: whether it has room for transparency.
     """
 
     format: str
     codecs: tuple[str, ...]
     options: dict[str, str] = {}  # noqa: RUF012, nobody changes it
+    alpha: bool = True
 
 
 FAST_START = {"movflags": "+faststart"}  # a browser can play what it has not loaded whole
 CONTAINERS = {
-    ".mp4": Container("mp4", ("h264", "h265", "vp9", "av1"), FAST_START),
-    ".m4v": Container("mp4", ("h264", "h265", "vp9", "av1"), FAST_START),
-    ".mov": Container("mov", ("h264", "h265"), FAST_START),
-    ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1")),
+    ".mp4": Container("mp4", ("h264", "h265", "vp9", "av1"), FAST_START, alpha=False),
+    ".m4v": Container("mp4", ("h264", "h265", "vp9", "av1"), FAST_START, alpha=False),
+    ".mov": Container("mov", ("h264", "h265", "prores"), FAST_START),
+    ".mkv": Container("matroska", ("h264", "h265", "vp9", "av1", "prores")),
     ".webm": Container("webm", ("vp9", "av1")),
 }
 VIDEO_SUFFIXES = frozenset(CONTAINERS)  # that are read and written
@@ -102,7 +114,7 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--end", type=_seconds, metavar="TIME", help="translate up to here")
     group.add_argument("--fps", type=_rate, metavar="N", help="pictures a second; default: each at its own time")
     group.add_argument("--codec", choices=CODECS, help="default: that of the clip, if it is one of these")
-    defaults = ", ".join(f"{codec.crf} for {name}" for name, codec in CODECS.items())
+    defaults = ", ".join(f"{codec.crf} for {name}" for name, codec in CODECS.items() if codec.crf)
     group.add_argument(
         "--crf", type=int, metavar="N", help=f"quality, lower is better and larger (default: {defaults})"
     )
@@ -119,7 +131,9 @@ def video_options(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
     """What was given, or an error of the parser that says what is wrong."""
     if args.end is not None and args.end <= args.start:
         parser.error(f"--end must be after --start: {float(args.end):g} s is not after {float(args.start):g} s")
-    worst = CODECS[args.codec].worst if args.codec else min(codec.worst for codec in CODECS.values())
+    worst = CODECS[args.codec].worst if args.codec else min(codec.worst for codec in CODECS.values() if codec.worst)
+    if args.crf is not None and worst == 0:
+        parser.error(f"--codec {args.codec} has no --crf; leave it out")
     if args.crf is not None and not 0 <= args.crf <= worst:
         parser.error(f"--crf must be 0 to {worst}{f' for {args.codec}' if args.codec else ''}, not {args.crf}")
     if not 0 <= args.smooth <= 1:

@@ -1,5 +1,6 @@
 """Clips as they are read: upright, in sRGB, each picture at its time, and only the part that is asked for."""
 
+import argparse
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from cyclestyle.images import ImageError
 from cyclestyle.translate.clips import Clip
 from cyclestyle.translate.pipeline import Settings
 from cyclestyle.translate.video import translate_video
-from cyclestyle.translate.video_options import CODECS, VideoOptions
-from tests.clip_files import difference, drawn, read_clip, same, sound_of, translated, turn, write_clip
+from cyclestyle.translate.video_options import CODECS, VideoOptions, add_video_options
+from tests.clip_files import difference, drawn, of_frames, read_clip, same, sound_of, translated, turn, write_clip
 
 
 @pytest.mark.parametrize("matrix", [(0, 1, -1, 0), (0, -1, 1, 0), (-1, 0, 0, -1), (-1, 0, 0, 1), (0, 1, 1, 0)])
@@ -89,39 +90,13 @@ def test_more_than_8_bits_a_channel_are_kept(
         assert context.format.components[0].bits == 10
 
 
-@pytest.mark.parametrize(("encoder", "bits"), [("libx265", 12), ("ffv1", 10)])
-def test_12_bits_are_kept_in_the_codec_that_has_them(
-    encoder: str, bits: int, translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
-    source = write_clip(tmp_path / "a.mkv", pictures, codec=encoder, pix_fmt="yuv420p12le")
-    with av.open(str(translated(translator, source))) as container:
-        context: Any = container.streams.video[0].codec_context
-        assert (context.codec.canonical_name, context.format.components[0].bits) == ("hevc", bits)
-    told = f"{source}: has 12 bits a channel, its translation 10\n"
-    assert capsys.readouterr().out == (told if bits == 10 else "")
-
-
-@pytest.mark.parametrize("suffix", [".webm", ".mkv"])
-def test_a_codec_that_is_written_in_8_bits_makes_way_for_one_that_keeps_10(
-    suffix: str, translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
-    source = write_clip(tmp_path / f"a{suffix}", pictures, codec="libsvtav1", pix_fmt="yuv420p10le")
-    began = Clip.__init__
-
-    def begin(clip: Clip, *args: Any) -> None:
-        began(clip, *args)
-        clip.codec = "vp9"  # which this build writes in 8 alone
-
-    monkeypatch.setattr(Clip, "__init__", begin)
-    with av.open(str(translated(translator, source))) as container:
-        context: Any = container.streams.video[0].codec_context
-        made = context.codec.canonical_name
-        assert context.format.components[0].bits == 10
-    assert made == {".webm": "av1", ".mkv": "hevc"}[suffix]
-    name = {"av1": "av1", "hevc": "h265"}[made]
-    assert capsys.readouterr().out == f"{source}: is in vp9, its translation in {name} (--codec chooses)\n"
+@pytest.mark.parametrize(
+    ("text", "rate"), [("23.976023976", Fraction(24000, 1001)), ("29.97", Fraction(2997, 100)), ("12", Fraction(12))]
+)
+def test_rates_are_those_that_containers_have_room_for(text: str, rate: Fraction) -> None:
+    parser = argparse.ArgumentParser()
+    add_video_options(parser)
+    assert parser.parse_args(["--fps", text]).fps == rate
 
 
 def planes(path: Path) -> np.ndarray:
@@ -154,12 +129,13 @@ def test_colours_stay_in_their_place(codec: str, bits: int, translator: Any, tmp
     pictures = np.full((2, 64, 96, 3), 30, np.uint8)
     pictures[:, :, 48:, 0] = pictures[:, :, :48, 2] = 200
     kind = "yuv444p" if bits == 8 else "yuv444p10le"
+    quality = {} if codec == "prores" else {"crf": 2}
     source = write_clip(tmp_path / "0.mkv", pictures if bits == 8 else pictures * np.uint16(257), pix_fmt=kind)
     for number in range(1, 5):
         seen: list[np.ndarray] = []
         target = tmp_path / f"{number}.mkv"
         source = translated(
-            translator, source, lambda p, seen=seen: [seen.extend(p), *p][1:], target, codec=codec, crf=2
+            translator, source, lambda p, seen=seen: [seen.extend(p), *p][1:], target, codec=codec, **quality
         )
     row = seen[0][32].astype(float)
     colour = row[:, 0] - row[:, 2]
@@ -235,7 +211,7 @@ def test_of_a_recording_whose_times_go_back_nothing_is_shown_twice_and_that_is_t
     once, longer = recorded(tmp_path / "once.mts"), recorded(tmp_path / "longer.mts", second)
     source, target = tmp_path / "a b.mts", tmp_path / "a.mp4"
     source.write_bytes(once.read_bytes() + longer.read_bytes())
-    told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
+    told = translate_video(of_frames(same), translator, source, target, Settings(1, 10**6, 95, None))
     assert told is not None
     assert f"{source}: its times go back at 0.81 s, and what is shown twice is left out (ffmpeg -i '{source}'" in told
     assert len(read_clip(target)[0]) == second

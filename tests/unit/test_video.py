@@ -1,6 +1,5 @@
 """Clips: what is kept of them, what is refused, and that an interrupted translation goes on."""
 
-import argparse
 import errno
 import sys
 import tracemalloc
@@ -23,8 +22,19 @@ from cyclestyle.translate.flicker import Smoother
 from cyclestyle.translate.pipeline import Settings, translate_files
 from cyclestyle.translate.sources import Job
 from cyclestyle.translate.video import check_videos, translate_video
-from cyclestyle.translate.video_options import CODECS, VideoOptions, add_video_options
-from tests.clip_files import BASE, ORIGIN, difference, drawn, read_clip, same, sound_of, translated, write_clip
+from cyclestyle.translate.video_options import CODECS, VideoOptions
+from tests.clip_files import (
+    BASE,
+    ORIGIN,
+    difference,
+    drawn,
+    of_frames,
+    read_clip,
+    same,
+    sound_of,
+    translated,
+    write_clip,
+)
 
 SUFFIXES = [".mp4", ".mov", ".mkv", ".webm"]
 
@@ -140,24 +150,6 @@ def test_packets_of_sound_that_share_a_time_all_stay(translator: Any, tmp_path: 
     assert sound_of(translated(translator, source)) == sound_of(source)
 
 
-def test_what_a_translation_has_less_of_is_told(
-    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source = write_clip(tmp_path / "a.mkv", drawn(3, (64, 64)), codec="libx265", pix_fmt="yuv422p10le")
-    translated(translator, source, codec="h264")
-    lines = "has 10 bits a channel, its translation 8", "has finer colours (yuv422p10le) than its translation (4:2:0)"
-    assert capsys.readouterr().out == "".join(f"{source}: {line}\n" for line in lines)
-
-
-@pytest.mark.parametrize(
-    ("text", "rate"), [("23.976023976", Fraction(24000, 1001)), ("29.97", Fraction(2997, 100)), ("12", Fraction(12))]
-)
-def test_rates_are_those_that_containers_have_room_for(text: str, rate: Fraction) -> None:
-    parser = argparse.ArgumentParser()
-    add_video_options(parser)
-    assert parser.parse_args(["--fps", text]).fps == rate
-
-
 def interrupting(after: int) -> Any:
     count = 0
 
@@ -255,7 +247,7 @@ def test_a_clip_that_is_cut_off_is_translated_as_far_as_it_goes(translator: Any,
     whole = source.read_bytes()
     source.write_bytes(whole[: len(whole) // 2])
     target = tmp_path / "b.mkv"
-    told = translate_video(same, translator, source, target, Settings(1, 10**6, 95, None))
+    told = translate_video(of_frames(same), translator, source, target, Settings(1, 10**6, 95, None))
     assert told is not None
     assert f"{source}: cut off after " in told
     assert f" of 4.00 s; what can be read is in {target}" in told
@@ -272,9 +264,9 @@ def test_damage_is_told_by_the_translation_that_goes_on_behind_it(translator: An
     source.write_bytes(broken)
     settings, target = Settings(1, 10**6, 95, None), tmp_path / "b.mp4"
     with pytest.raises(KeyboardInterrupt):
-        translate_video(interrupting(60), translator, source, target, settings)
+        translate_video(of_frames(interrupting(60)), translator, source, target, settings)
     left: list[int] = []
-    told = translate_video(lambda p: [left.append(1), *p][1:], translator, source, target, settings)
+    told = translate_video(of_frames(lambda p: [left.append(1), *p][1:]), translator, source, target, settings)
     assert len(left) < 70
     assert told is not None
     assert f"{source}: damaged at " in told

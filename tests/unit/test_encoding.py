@@ -1,0 +1,156 @@
+"""Which codec a clip gets, and what it keeps of it: bits, transparency, fine colours."""
+
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from cyclestyle.errors import UserError
+from cyclestyle.provenance import read_provenance
+from cyclestyle.translate.clips import Clip, Shot
+from cyclestyle.translate.video_options import VideoOptions
+from tests.clip_files import ORIGIN, drawn, read_clip, translated, write_clip
+
+
+def test_what_a_translation_has_less_of_is_told(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(3, (64, 64)), codec="libx265", pix_fmt="yuv422p10le")
+    translated(translator, source, codec="h264")
+    lines = "has 10 bits a channel, its translation 8", "has finer colours (yuv422p10le) than its translation (4:2:0)"
+    assert capsys.readouterr().out == "".join(f"{source}: {line}\n" for line in lines)
+
+
+@pytest.mark.parametrize(("encoder", "bits"), [("libx265", 12), ("ffv1", 10)])
+def test_12_bits_are_kept_in_the_codec_that_has_them(
+    encoder: str, bits: int, translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
+    source = write_clip(tmp_path / "a.mkv", pictures, codec=encoder, pix_fmt="yuv420p12le")
+    with av.open(str(translated(translator, source))) as container:
+        context: Any = container.streams.video[0].codec_context
+        assert (context.codec.canonical_name, context.format.components[0].bits) == ("hevc", bits)
+    told = f"{source}: has 12 bits a channel, its translation 10\n"
+    assert capsys.readouterr().out == (told if bits == 10 else "")
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mkv"])
+def test_a_codec_that_is_written_in_8_bits_makes_way_for_one_that_keeps_10(
+    suffix: str, translator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pictures = np.full((3, 64, 64, 3), 30_000, np.uint16)
+    source = write_clip(tmp_path / f"a{suffix}", pictures, codec="libsvtav1", pix_fmt="yuv420p10le")
+    began = Clip.__init__
+
+    def begin(clip: Clip, *args: Any) -> None:
+        began(clip, *args)
+        clip.codec = "vp9"  # which this build writes in 8 alone
+
+    monkeypatch.setattr(Clip, "__init__", begin)
+    with av.open(str(translated(translator, source))) as container:
+        context: Any = container.streams.video[0].codec_context
+        made = context.codec.canonical_name
+        assert context.format.components[0].bits == 10
+    assert made == {".webm": "av1", ".mkv": "hevc"}[suffix]
+    name = {"av1": "av1", "hevc": "h265"}[made]
+    assert capsys.readouterr().out == f"{source}: is in vp9, its translation in {name} (--codec chooses)\n"
+
+
+def clear(path: Path, codec: str, kind: str, count: int = 9) -> tuple[Path, np.ndarray]:
+    """A clip that fades in from the left, and its pictures, uint8 (N, H, W, 4)."""
+    pictures = np.concatenate([drawn(count, (96, 64)), np.zeros((count, 64, 96, 1), np.uint8)], -1)
+    pictures[..., 3] = (np.arange(96) * 4 - 60 + 5 * np.arange(count)[:, None, None]).clip(0, 255)
+    write_clip(path, pictures, codec=codec, pix_fmt=kind, color_range=2 if "rgb" in kind else 1)
+    return path, pictures
+
+
+def shown(path: Path) -> list[Shot]:
+    return list(Clip(path, VideoOptions()).shots())
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "kind", "target", "made", "lines"),
+    [
+        ("a.webm", "libvpx-vp9", "yuva420p", "b.webm", "vp9", []),
+        ("a.webm", "libvpx-vp9", "yuva420p", "b.mkv", "vp9", []),
+        ("a.webm", "libvpx-vp9", "yuva420p", "b.mov", "prores", ["is in vp9, its translation in prores"]),
+        ("a.mov", "qtrle", "argb", "b.mov", "prores", []),
+        ("a.mov", "prores_ks", "yuva444p10le", "b.mov", "prores", ["has 12 bits a channel, its translation 10"]),
+        ("a.mkv", "ffv1", "yuva444p10le", "b.mkv", "prores", []),
+        ("a.mkv", "ffv1", "yuva420p", "b.mkv", "vp9", []),
+    ],
+)
+def test_a_transparent_clip_stays_so(
+    source: str, codec: str, kind: str, target: str, made: str, lines: list[str], translator: Any, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    path, pictures = clear(tmp_path / source, codec, kind, 60)
+    seen: list[np.ndarray] = []
+    target_path = translated(translator, path, lambda p: [seen.extend(p), *p][1:], tmp_path / target)
+    before, after = shown(path), shown(target_path)
+    assert read_clip(target_path)[1] == read_clip(path)[1]
+    assert Clip(target_path, VideoOptions()).codec == made
+    for shot, picture in zip(after, pictures, strict=True):
+        assert shot.alpha is not None
+        full = np.iinfo(shot.alpha.dtype).max
+        assert np.abs(shot.alpha / full * 255 - picture[..., 3]).max() < 12
+        opaque = picture[..., 3] > 250
+        assert np.abs(shot.pixels / full * 255 - picture[..., :3])[opaque].mean() < 4
+    assert len(before) == len(after) == len(seen)
+    assert seen[0].dtype == (np.uint16 if "10" in kind else np.uint8)
+    assert read_provenance(target_path) == ORIGIN
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == len(lines)
+    assert all(line in text for line, text in zip(lines, told, strict=True))
+
+
+def test_white_is_laid_below_where_a_container_holds_no_transparency(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, pictures = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p")
+    [*_, last] = shown(translated(translator, path, target=tmp_path / "a.mp4"))
+    assert last.alpha is None
+    assert (last.pixels[pictures[-1, ..., 3] == 0] > 245).all()
+    assert np.abs(last.pixels.astype(int) - pictures[-1, ..., :3])[pictures[-1, ..., 3] > 250].mean() < 4
+    lines = [f"{path}: is transparent in places; white is laid below (--format webm or mov keeps it)"]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_a_transparent_clip_goes_on_where_it_was(translator: Any, tmp_path: Path) -> None:
+    path, _ = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 110)
+    count = 0
+
+    def interrupted(pictures: Any) -> Any:
+        nonlocal count
+        count += len(pictures)
+        if count > 100:
+            raise KeyboardInterrupt
+        return pictures
+
+    with pytest.raises(KeyboardInterrupt):
+        translated(translator, path, interrupted)
+    count = 0
+    target = translated(translator, path, interrupted)
+    assert count == 110 - 2 * 48
+    assert len(shown(target)) == 110
+    assert all(shot.alpha is not None and shot.alpha[:, -1].min() > 240 for shot in shown(target))
+
+
+def test_prores_stays_what_it_is_and_takes_no_crf(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ramp = np.linspace(20_000, 30_000, 67).astype(np.uint16)
+    pictures = np.broadcast_to(ramp[:, None], (3, 33, 67, 3)).copy()
+    for kind in ("yuv422p10le", "yuv444p10le"):
+        source = write_clip(tmp_path / f"{kind}.mov", pictures, codec="prores_ks", pix_fmt=kind)
+        target = translated(translator, source)
+        with av.open(str(source)) as one, av.open(str(target)) as other:
+            contexts: list[Any] = [container.streams.video[0].codec_context for container in (one, other)]
+            assert contexts[0].codec.canonical_name == contexts[1].codec.canonical_name == "prores"
+            assert contexts[0].pix_fmt == contexts[1].pix_fmt
+        assert np.abs(shown(target)[0].pixels.astype(int) - pictures[0]).mean() < 128
+        with pytest.raises(UserError, match=r"prores has no --crf; leave it out, or choose --codec h264"):
+            translated(translator, source, crf=20)
+    assert "finer colours" not in capsys.readouterr().out
