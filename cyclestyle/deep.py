@@ -2,18 +2,18 @@
 
 import io
 import mmap
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PpmImagePlugin
+
+from cyclestyle.boxes import jpeg_2000, properties_of_avif
 
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 284, 338, 339  # of TIFF
 WHITE_IS_ZERO, CMYK = 0, 5  # values of the second
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # of the fourth: what the fourth channel is; else it is alpha
 UNSIGNED = 1  # of the last
-START_OF_CODESTREAM = b"\xff\x4f\xff\x51"  # of JPEG 2000: its sizes follow (ISO 15444-1, A.5.1)
 
 
 def bits_of(image: Image.Image, path: Path) -> int:
@@ -30,16 +30,15 @@ def bits_of(image: Image.Image, path: Path) -> int:
     if image.format == "AVIF":
         return _bits_of_avif(path)
     if image.format == "JPEG2000":
-        return _sizes_of_jpeg_2000(path)[2]
+        return _bits_of_jpeg_2000(path)
     if image.format == "PPM" and image.mode != "F" and tiles:
         return _largest(tiles[0].args).bit_length()
-    if image.mode == "F":
-        return 32
-    deep = image.mode.startswith("I") or any(";16" in str(tile.args) or tile.codec_name == "SGI16" for tile in tiles)
-    return 16 if deep else 8
+    if image.mode.startswith("I;16") or any(";16" in str(tile.args) or tile.codec_name == "SGI16" for tile in tiles):
+        return 16
+    return 32 if image.mode in ("F", "I") else 8
 
 
-def is_read_deep(image: Image.Image, path: Path, bits: int) -> bool:
+def is_read_deep(image: Image.Image, bits: int) -> bool:
     """Whether `read_deep` takes a picture of so many bits a channel; else it is for Pillow."""
     if bits <= 8:
         return False
@@ -49,18 +48,11 @@ def is_read_deep(image: Image.Image, path: Path, bits: int) -> bool:
         plain = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
         return plain and set(tags.get(BITS_PER_SAMPLE, ())) == {16}
     if image.format == "AVIF":
-        import cv2
-
-        return not moves and cv2.haveImageWriter("a.avif")  # some builds are without it
+        return not moves and opencv().haveImageWriter("a.avif")  # some builds are without it
     return (
         (image.format == "PNG" and not moves)
-        or image.format == "HEIF"
+        or image.format in ("HEIF", "JPEG2000")
         or (image.format == "PPM" and image.mode == "RGB")
-        or (
-            image.format == "JPEG2000"
-            and image.mode in ("I;16", "RGB", "RGBA")
-            and image.size == _sizes_of_jpeg_2000(path)[:2]
-        )
     )
 
 
@@ -85,24 +77,19 @@ def read_deep(
         return _read_ppm(image, encoded), None
     if image.format == "HEIF":
         return _read_heic(encoded, bits)
-    import cv2
-
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # an error is raised below, in one line
     extra: tuple[int, ...] = ()
-    pixels: Any
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         if tags.get(PLANAR_CONFIGURATION, 1) != 1:
             raise ValueError("16 bit a channel in planes of one colour are not read; save it with interleaved ones")
-        _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, None, (page, page + 1))
-        pixels = pages[0] if pages else None
-        if pixels is not None and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        pixels = _decoded(encoded, bits, page)
+        if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
             pixels = ~pixels
         extra = tags.get(EXTRA_SAMPLES, ())
+    elif image.format == "JPEG2000" and not (jpeg_2000(encoded).plain and bits <= 16):
+        raise ValueError(f"{bits} bits a channel of JPEG 2000 are read in grey and RGB alone, up to 16; save it so")
     else:
-        pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError(f"{bits} bits a channel of a rare kind, or damaged")
+        pixels = _decoded(encoded, bits)
     pixels = _widened(pixels, bits)
     if pixels.ndim == 2:
         hidden = image.info.get("transparency") if image.format == "PNG" else None
@@ -115,6 +102,34 @@ def read_deep(
     return _undone(colours, alpha) if PREMULTIPLIED in extra else colours, alpha
 
 
+def opencv() -> Any:
+    """OpenCV, which says nothing by itself, as an error is raised."""
+    import cv2
+
+    if hasattr(cv2, "setLogLevel"):  # to 4.12
+        cv2.setLogLevel(0)
+    else:
+        cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    return cv2
+
+
+def _decoded(encoded: np.ndarray, bits: int, page: int | None = None) -> np.ndarray:
+    """By OpenCV, uint16 (H, W) or (H, W, C), blue before red."""
+    cv2: Any = opencv()
+    try:
+        if page is None:
+            pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        else:
+            _, pages = cv2.imdecodemulti(encoded, cv2.IMREAD_UNCHANGED, None, (page, page + 1))
+            pixels = pages[0] if pages else None
+    except cv2.error:
+        pixels = None
+    if pixels is None or pixels.dtype != np.uint16:
+        raise ValueError(f"{bits} bits a channel of a rare kind, or damaged")
+    decoded: np.ndarray = pixels
+    return decoded
+
+
 def _read_ppm(image: Image.Image, encoded: np.ndarray) -> np.ndarray:
     tiles: list[Any] = getattr(image, "tile", [])
     count, start, largest = image.width * image.height * 3, tiles[0].offset, _largest(tiles[0].args)
@@ -122,7 +137,7 @@ def _read_ppm(image: Image.Image, encoded: np.ndarray) -> np.ndarray:
         values = np.frombuffer(encoded, ">u2", count, start)
         return _widened(values.reshape(image.height, image.width, 3), 0, largest)
     grey = b"P2 %d %d %d\n" % (3 * image.width, image.height, largest)  # Pillow keeps all bits of that
-    with Image.open(io.BytesIO(grey + encoded[start:].tobytes())) as text:
+    with PpmImagePlugin.PpmImageFile(io.BytesIO(grey + encoded[start:].tobytes())) as text:
         return np.asarray(text).reshape(image.height, image.width, 3).astype(np.uint16)
 
 
@@ -161,21 +176,15 @@ def _largest(args: Any) -> int:
 
 
 def _bits_of_avif(path: Path) -> int:
-    """As the first picture's AV1CodecConfigurationRecord has it (AV1 in ISO base media, 2.3.3)."""
-    with path.open("rb") as file:
-        head = file.read(2**20)
-    at = head.find(b"av1C")
-    flags = head[at + 6] if 0 < at < len(head) - 6 else 0
-    return 8 if not flags & 0x40 else 12 if flags & 0x20 else 10
+    """As its AV1CodecConfigurationRecord has it (AV1 in ISO base media, 2.3.3)."""
+    for kind, content in properties_of_avif(path):
+        if kind == b"av1C" and len(content) > 2:
+            return 8 if not content[2] & 0x40 else 12 if content[2] & 0x20 else 10
+        if kind == b"pixi" and len(content) > 5:  # of a grid, whose tiles have the other
+            return max(content[5:])
+    return 8
 
 
-def _sizes_of_jpeg_2000(path: Path) -> tuple[int, int, int]:
-    """Width, height and bits a channel of what is encoded, whatever the boxes around it say."""
+def _bits_of_jpeg_2000(path: Path) -> int:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = data.find(START_OF_CODESTREAM)
-        if at < 0 or len(data) < at + 43:
-            return 0, 0, 8
-        right, below, left, above = struct.unpack_from(">4I", data, at + 8)
-        (count,) = struct.unpack_from(">H", data, at + 40)
-        depths = data[at + 42 : at + 42 + 3 * count : 3]
-    return right - left, below - above, max((depth & 0x7F for depth in depths), default=7) + 1
+        return jpeg_2000(data).bits

@@ -187,7 +187,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def _decoded(image: Image.Image, path: Path) -> Image.Image:
     """Upright; JPEG 2000 of more than 8 bits not by Pillow, which makes black of its white."""
-    if image.format != "JPEG2000" or not is_read_deep(image, path, bits := bits_of(image, path)):
+    if image.format != "JPEG2000" or not is_read_deep(image, bits := bits_of(image, path)):
         return upright(image)
     colours, alpha = read_deep(image, np.fromfile(path, np.uint8), bits)
     return Image.fromarray(to_8_bit(colours if alpha is None else np.dstack([colours, alpha])))

@@ -22,6 +22,7 @@ LAYERS = [
         "files",
         "config",
         "config_errors",
+        "boxes",
         "deep",
         "images",
         "devices",

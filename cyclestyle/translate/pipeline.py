@@ -236,11 +236,11 @@ class _Work:
 
     def _tell_of(self, loaded: _Loaded, frame: Frame) -> None:
         """How a frame will be translated if not in one pass, and what its translation cannot keep."""
-        job, bits, read = loaded.job, loaded.source.about.bits, frame.pixels.itemsize * 8
+        job, source = loaded.job, loaded.source
         self._tell_tiling(job, frame.pixels)
-        if bits > read:
-            self._say(job, "bits", f"has {bits} bits a channel, of which {read} are read")
-        if lost := not_held(job.target, frame, bits):
+        if source.cut:
+            self._say(job, "bits", "has {} bits a channel, of which {} are read".format(*source.cut))
+        if lost := not_held(job.target, frame, source.about):
             self._say(job, "lost", f"has {' and '.join(lost)}, which {job.target.suffix} does not hold")
 
     def _tell_tiling(self, job: Job, pixels: np.ndarray) -> None:

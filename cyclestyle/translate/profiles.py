@@ -4,11 +4,14 @@ Cameras and screens have such profiles (ISO 15076-1:2010). Pillow's colour manag
 made with it has too few nodes for the dark of linear or wide colours. Of code points (ITU-T H.273) it knows nothing.
 """
 
+import os
 import struct
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from cyclestyle.boxes import properties_of_avif
 
 LEVELS = 65536
 # Columns are red, green and blue of sRGB in XYZ, seen in D50 (Bradford), as profiles count.
@@ -57,27 +60,31 @@ def code_points(image: Image.Image, path: Path) -> tuple[int, int] | None:
     """Primaries and transfer characteristics that an open AVIF, HEIC or PNG tells as numbers of H.273.
 
     Returns:
-        None: none that `coded_to_srgb` has to do with, or there is a profile, which counts more but in a PNG (cICP).
+        None: none, or there is a profile, which counts more but in a PNG (cICP).
     """
-    found = None
     if image.format == "PNG":
-        told = _behind(b"\0\0\0\x04cICP", path)
-        found = struct.unpack("BB", told) if told else None
-    elif "icc_profile" in image.info:
+        return _cicp(path)
+    if "icc_profile" in image.info:
         return None
-    elif image.format == "AVIF":
-        told = _behind(b"colrnclx", path, 4)
-        found = struct.unpack(">HH", told) if told else None
+    if image.format == "AVIF":
+        for kind, content in properties_of_avif(path):
+            if kind == b"colr" and content[:4] == b"nclx" and len(content) > 7:
+                return struct.unpack_from(">HH", content, 4)
     elif image.format == "HEIF" and (nclx := image.info.get("nclx_profile")):
-        found = nclx["color_primaries"], nclx["transfer_characteristics"]
-    return found if found and (found[0] in PRIMARIES or found[1] in (LINEAR, PQ, HLG)) else None
+        return nclx["color_primaries"], nclx["transfer_characteristics"]
+    return None
 
 
-def _behind(name: bytes, path: Path, count: int = 2) -> bytes:
-    """So many bytes that follow a name in the head of a file; or none."""
+def _cicp(path: Path) -> tuple[int, int] | None:
+    """What the chunk of a PNG says (PNG 11.3.2.6)."""
     with path.open("rb") as file:
-        _, _, told = file.read(2**16).partition(name)
-    return told[:count] if len(told) >= count else b""
+        file.seek(8)
+        while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
+            if head[4:] == b"cICP":
+                told = file.read(2)
+                return (told[0], told[1]) if len(told) == 2 else None
+            file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+    return None
 
 
 def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
@@ -88,8 +95,10 @@ def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarr
         primaries, transfer: ColourPrimaries and TransferCharacteristics of H.273; unknown ones count as those of sRGB.
 
     Returns:
-        uint16 (H, W, 3).
+        uint16 (H, W, 3); the same array where there is nothing to do.
     """
+    if primaries not in PRIMARIES and transfer not in (LINEAR, PQ, HLG):
+        return pixels
     light = _light(transfer).astype(np.float32)
     matrix = PRIMARIES.get(primaries, np.eye(3)).astype(np.float32)
     made = np.empty_like(pixels)

@@ -79,6 +79,7 @@ class Source:
     Attributes:
         count: of frames.
         deep: whether they are read in 16 bit a channel, as the file has more than 8.
+        cut: bits of a channel of a frame that was read, and how many of them were, where that is fewer.
         about: what it says beside them.
 
     Raises:
@@ -88,6 +89,7 @@ class Source:
     def __init__(self, path: Path, most: int = MOST_PIXELS) -> None:
         self._path, self._most = path, most
         self.deep = False
+        self.cut: tuple[int, int] | None = None
         self._bits: dict[int, int] = {}  # of each page
         self._deep: set[int] = set()  # those that Pillow would not read in full
         self._image = open_image(path, most, ALLOW_MORE)
@@ -108,8 +110,6 @@ class Source:
                 self._measure(number)
             self._seek(0)
             self._coded = code_points(self._image, path)
-            if self._coded:
-                self._image.info.pop("icc_profile", None)
             self.about = About(
                 exif=kept_exif(self._image),
                 xmp=kept_xmp(self._image, path),
@@ -141,9 +141,10 @@ class Source:
     def _measure(self, number: int) -> None:
         self._seek(number)
         bits = self._bits[number] = bits_of(self._image, self._path)
-        if is_read_deep(self._image, self._path, bits):
+        if is_read_deep(self._image, bits):
             self._deep.add(number)
-        self.deep = self.deep or number in self._deep or self._image.mode.startswith(("F", "I"))
+        one = self.count == 1 or self._image.format == "TIFF"  # what moves is written in 8 bits
+        self.deep = self.deep or number in self._deep or (one and self._image.mode.startswith(("F", "I")))
 
     def _shown(self, number: int) -> float:
         self._seek(number)
@@ -156,12 +157,17 @@ class Source:
         for number in range(self.count):
             with self._decoding():
                 self._seek(number)
-                frame = self._read_deep(number) if number in self._deep else _read(self._image)
-                if self._coded:
-                    frame = _decoded(frame, *self._coded)
-                if self.deep:  # one page of a TIFF is enough
-                    frame = Frame(_to_16_bit(frame.pixels), None if frame.alpha is None else _to_16_bit(frame.alpha))
-            yield frame
+                frame = self._read_deep(number) if number in self._deep else _read(self._image, self._profile)
+            if self._coded:
+                frame = _decoded(frame, *self._coded)
+            bits, read = self._bits.get(number, self._bits[0]), frame.pixels.itemsize * 8 if self.deep else 8
+            if bits > read:
+                self.cut = bits, read
+            yield _to_16_bit(frame) if self.deep else _to_8_bit(frame)  # one deep page of a TIFF is enough
+
+    @property
+    def _profile(self) -> bytes | None:
+        return None if self._coded else self._image.info.get("icc_profile")
 
     @cached_property
     def _encoded(self) -> np.ndarray:
@@ -169,18 +175,23 @@ class Source:
 
     def _read_deep(self, number: int) -> Frame:
         """16 bit a channel, of which Pillow would keep 8."""
-        colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
+        try:
+            colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
+        except ValueError:
+            if self._image.format != "AVIF":
+                raise
+            self.deep = False  # some of which OpenCV does not read
+            return _read(self._image, self._profile)
         if self._image.format != "TIFF":  # which is turned
             orientation = orientation_of(self._image)
             colours, alpha = _upright(colours, orientation), None if alpha is None else _upright(alpha, orientation)
-        profile = self._image.info.get("icc_profile")
+        profile = self._profile
         if profile and profile[16:20] == b"GRAY" and colours.ndim == 3 and (colours == colours[..., :1]).all():
             colours = np.ascontiguousarray(colours[..., 0])  # OpenCV made three of one
         return Frame(_deep_to_srgb(colours, profile), alpha)
 
 
-def _read(image: Image.Image) -> Frame:
-    profile = image.info.get("icc_profile")
+def _read(image: Image.Image, profile: bytes | None) -> Frame:
     image = upright(image)
     if image.mode.startswith(("F", "I")):
         return Frame(_deep_to_srgb(scaled_grey(image, np.uint16), profile))
@@ -195,7 +206,7 @@ def _read(image: Image.Image) -> Frame:
 
 def _decoded(frame: Frame, primaries: int, transfer: int) -> Frame:
     """Of colours that a file tells by code points."""
-    pixels = coded_to_srgb(_to_16_bit(frame.pixels), primaries, transfer)
+    pixels = coded_to_srgb(_to_16_bit(frame).pixels, primaries, transfer)
     return Frame(pixels if frame.pixels.dtype == np.uint16 else to_8_bit(pixels), frame.alpha)
 
 
@@ -258,9 +269,15 @@ def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
     return (colours * 257).round_().numpy().astype(np.uint16)
 
 
-def _to_16_bit(values: np.ndarray) -> np.ndarray:
-    """uint8 or uint16 -> uint16."""
-    return values if values.dtype == np.uint16 else values.astype(np.uint16) * 257
+def _to_16_bit(frame: Frame) -> Frame:
+    if frame.pixels.dtype == np.uint16:
+        return frame
+    alpha = None if frame.alpha is None else frame.alpha.astype(np.uint16) * 257
+    return Frame(frame.pixels.astype(np.uint16) * 257, alpha)
+
+
+def _to_8_bit(frame: Frame) -> Frame:
+    return Frame(to_8_bit(frame.pixels), None if frame.alpha is None else to_8_bit(frame.alpha))
 
 
 def _is_lossless_webp(path: Path, image: Image.Image) -> bool:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
+from cyclestyle.deep import opencv
 from cyclestyle.files import atomic_write
 from cyclestyle.images import CPU, ImageError, register_heic, to_8_bit
 from cyclestyle.memory import free_memory, size_text
@@ -25,6 +26,7 @@ FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that c
 TRANSPARENT = FORMATS - {"JPEG"}
 MOST_EXIF = 65527  # bytes, in a JPEG
 MOST_BITS = {"HEIF": 12, "PNG": 16, "TIFF": 16}  # of a channel; others have 8, but for AVIF
+MOST_OF_AVIF = 32768  # pixels a side, that libavif reads
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
 
@@ -37,14 +39,14 @@ def suffixes() -> frozenset[str]:
 
 def holds_frames(path: Path, deep: bool = False) -> bool:
     """Whether the format of the suffix has room for several frames or pages, of 16 bit if they are deep."""
-    return _kind(path) in ANIMATED and not (deep and _kind(path) in ("AVIF", "PNG"))
+    return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
 
 
-def not_held(path: Path, frame: Frame, bits: int) -> list[str]:
-    """What a frame of so many bits a channel has and the format of the suffix has no room for."""
+def not_held(path: Path, frame: Frame, about: About) -> list[str]:
+    """What a frame of a file has and the format of the suffix has no room for."""
     kind, alpha = _kind(path), frame.alpha
-    bits = min(bits, 16) if frame.pixels.dtype == np.uint16 else 8
-    found = [f"{bits} bits a channel"] * (bits > 8 and bits > _most_bits(kind))
+    bits = min(about.bits, 16) if frame.pixels.dtype == np.uint16 else 8
+    found = [f"{bits} bits a channel"] * (bits > 8 and bits > _most_bits(kind, about))
     if alpha is not None and kind not in TRANSPARENT and (alpha < np.iinfo(alpha.dtype).max).any():
         found.append("transparency")
     return found
@@ -80,17 +82,19 @@ def write_frames(
     deep = first.pixels.dtype == np.uint16
     with atomic_write(path, overwrite) as file:
         try:
+            if kind == "AVIF" and max(first.pixels.shape) > MOST_OF_AVIF:
+                raise ValueError(f"AVIF has at most {MOST_OF_AVIF} pixels a side")
             if deep and kind == "PNG":
                 _write_deep_png(file, first, about, origin)
             elif deep and kind == "TIFF":
                 _write_deep_tiff(file, chain([first], frames), about, origin)
-            elif deep and kind == "AVIF" and _most_bits(kind) > 8:
+            elif deep and kind == "AVIF" and _most_bits(kind, about) > 8:
                 _write_deep_avif(file, first, about, origin, quality)
             elif deep and kind == "HEIF":
                 _write_deep_heic(file, first, about, origin, quality)
             else:
                 _write(file, kind, first, frames, about, origin, quality)
-        except (OSError, OverflowError, RuntimeError, ValueError, struct.error) as error:
+        except (OSError, OverflowError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
@@ -221,17 +225,23 @@ def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
 
 def _write_deep_png(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None) -> None:
     """16 bit a channel, which Pillow does not write; it writes the chunks that go before the pixels."""
-    import cv2
-
     described = io.BytesIO()
     _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), about, origin)
     before = [chunk for chunk in _chunks(described.getvalue()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
     bgr = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
-    done, encoded = cv2.imencode(".png", bgr)
+    header, *rest = _chunks(_by_opencv(opencv().imencode, ".png", bgr))
+    file.write(SIGNATURE + header + b"".join([*before, *rest]))
+
+
+def _by_opencv(encode: Any, *args: Any) -> bytes:
+    try:
+        done, encoded = encode(*args)
+    except opencv().error:
+        done = False
     if not done:
         raise ValueError("the encoder refuses so many pixels")
-    header, *rest = _chunks(encoded.tobytes())
-    file.write(SIGNATURE + header + b"".join([*before, *rest]))
+    file: bytes = encoded.tobytes()
+    return file
 
 
 def _chunks(png: bytes) -> Iterator[bytes]:
@@ -266,20 +276,19 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, orig
     file.write(with_directories(encoded.getvalue(), about.exif))
 
 
-def _most_bits(kind: str) -> int:
+def _most_bits(kind: str, about: About) -> int:
     """Of a channel, in a format."""
     if kind != "AVIF":
         return MOST_BITS.get(kind, 8)
-    import cv2
-
-    # Not all builds write it, and what a file says beside its pixels.
+    if len(about.milliseconds) > 1:  # Pillow writes what moves
+        return 8
+    cv2 = opencv()  # of which not all builds write it, and what a file says beside its pixels
     return 12 if hasattr(cv2, "imencodeWithMetadata") and cv2.haveImageWriter("a.avif") else 8
 
 
 def _write_deep_avif(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
     """10 or 12 bit a channel, which Pillow does not write."""
-    import cv2
-
+    cv2 = opencv()
     bits = _bits_beyond_8(about)
     planes = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
     texts = {
@@ -289,10 +298,9 @@ def _write_deep_avif(file: BinaryIO, frame: Frame, about: About, origin: Provena
     }
     said = {kind: np.frombuffer(text, np.uint8) for kind, text in texts.items() if text}
     options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, 6]
-    done, encoded = cv2.imencodeWithMetadata(".avif", _narrowed(planes, bits), list(said), list(said.values()), options)
-    if not done:
-        raise ValueError("the encoder refuses so many pixels")
-    file.write(encoded.tobytes())
+    file.write(
+        _by_opencv(cv2.imencodeWithMetadata, ".avif", _narrowed(planes, bits), list(said), list(said.values()), options)
+    )
 
 
 def _write_deep_heic(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
