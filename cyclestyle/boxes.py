@@ -37,7 +37,7 @@ def properties_of_avif(path: Path) -> list[tuple[bytes, bytes]]:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _properties(data)
-        except struct.error:  # damaged
+        except (IndexError, struct.error):  # damaged
             return []
 
 

@@ -3,19 +3,20 @@
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
-import pillow_heif
 import pytest
 import tifffile
 from PIL import ExifTags, Image, ImageCms
 
+from cyclestyle.deep import opencv
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
 from cyclestyle.translate.writing import holds_frames, not_held, srgb_profile, write_frames
-from tests.picture_files import CURVES, ORIGIN, deep_jpeg_2000, profile, read, smooth
+from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif"])
@@ -170,6 +171,7 @@ def test_cmyk_of_16_bit_is_converted_and_grey_of_32_is_scaled(tmp_path: Path) ->
         tifffile.imwrite(tmp_path / "b.tif", np.array([[0, white // 2, white]], dtype), metadata=None)
         source, [frame] = read(tmp_path / "b.tif")
         assert source.about.bits == 32
+        assert source.cut == (32, 16)
         assert frame.pixels[0, :, 0].tolist() == pytest.approx([0, 32767.5, 65535], abs=1)
 
 
@@ -194,123 +196,100 @@ def test_pages_of_16_bit_do_not_fit_into_a_png() -> None:
     assert [holds_frames(Path(name), deep=True) for name in names] == [False, True, True, False]
 
 
-def widened(values: np.ndarray, white: int) -> np.ndarray:
-    return np.rint(values * (65535 / white))
-
-
-@pytest.mark.parametrize("white", [300, 1023, 4095, 65535])
-@pytest.mark.parametrize("text", [False, True])
-@pytest.mark.parametrize("grey", [False, True])
-def test_a_deep_ppm_is_read_in_full(grey: bool, text: bool, white: int, tmp_path: Path) -> None:
-    values = np.rint(smooth(dtype=np.uint16) / 65535 * white).astype(np.uint16)
-    values[0, 0], values[0, 1] = 0, white
-    values = values[..., 0] if grey else values
-    kind = f"P{(2 if grey else 3) + (0 if text else 3)}\n# by hand\n36 24\n{white}\n".encode()
-    body = " ".join(map(str, values.ravel())).encode() if text else values.astype(">u2").tobytes()
-    (tmp_path / "a.ppm").write_bytes(kind + body)
-    source, [frame] = read(tmp_path / "a.ppm")
-    assert source.deep
-    assert source.about.bits == white.bit_length()
-    assert np.array_equal(frame.pixels, widened(values if not grey else np.repeat(values[..., None], 3, 2), white))
-    (tmp_path / "b.ppm").write_bytes((kind + body)[: len(kind) + len(body) // 2])
-    with pytest.raises(ImageError, match=r"b.ppm: cannot be decoded"):
-        read(tmp_path / "b.ppm")
-
-
-@pytest.mark.parametrize("bits", [12, 16])
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_deep_jpeg_2000_is_read_in_full_and_its_white_is_white(channels: int, bits: int, tmp_path: Path) -> None:
-    values = np.dstack([smooth(64, 96, np.uint16), smooth(64, 96, np.uint16, 1)])[..., :channels].squeeze()
-    values = values >> (16 - bits)
-    values[0, 0], values[0, 1] = 0, 2**bits - 1
-    path = deep_jpeg_2000(tmp_path / "a.jp2", values, bits)
-    source, [frame] = read(path)
-    assert source.about.bits == bits
-    expected = widened(values, 2**bits - 1)
-    assert np.array_equal(frame.pixels, np.repeat(expected[..., None], 3, 2) if channels == 1 else expected[..., :3])
-    assert (frame.alpha is None) if channels < 4 else np.array_equal(frame.alpha, expected[..., 3])  # type: ignore[arg-type]
-    assert read_image(path)[0, 1].tolist() == [255, 255, 255]
-    assert read_image(path)[0, 0].tolist() == ([0, 0, 0] if channels < 4 else [255, 255, 255])
-
-
-def test_jpeg_2000_that_lies_about_its_size_is_not_decoded(tmp_path: Path) -> None:
-    path = deep_jpeg_2000(tmp_path / "a.jp2", smooth(64, 96, np.uint16), 16)
-    data = path.read_bytes()
-    path.write_bytes(data.replace(b"ihdr" + struct.pack(">II", 64, 96), b"ihdr" + struct.pack(">II", 32, 96)))
-    with pytest.raises(ImageError, match=r"a.jp2: cannot be decoded"):
-        read(path)
-
-
-@pytest.mark.parametrize("suffix", [".avif", ".heic"])
-@pytest.mark.parametrize("transparent", [False, True])
-@pytest.mark.parametrize(("bits", "kept"), [(10, 10), (12, 12), (16, 12)])
-def test_avif_and_heic_keep_10_or_12_bits(suffix: str, transparent: bool, bits: int, kept: int, tmp_path: Path) -> None:
-    ramp = np.linspace(20_000, 24_000, 400).astype(np.uint16)  # 15 levels of 256
-    pixels, path = np.broadcast_to(ramp[:, None], (67, 400, 3)).copy(), tmp_path / f"a{suffix}"
-    alpha = pixels[::-1, ::-1, 0].copy() if transparent else None
-    exif = Image.Exif()
-    exif[ExifTags.Base.Artist] = "Painter"
-    write_frames(path, [Frame(pixels, alpha)], About(exif=exif.tobytes(), bits=bits), ORIGIN)
-    source, [frame] = read(path)
-    assert source.deep
-    assert source.about.bits == kept
-    assert np.abs(frame.pixels.astype(int) - pixels).mean() < 64
-    assert len(np.unique(frame.pixels[5:-5].mean((0, 2)).round())) > 50
-    assert (frame.alpha is None) == (alpha is None)
-    assert alpha is None or np.abs(frame.alpha.astype(int) - alpha).mean() < 64  # type: ignore[union-attr]
-    assert read_provenance(path) == ORIGIN
-    with Image.open(path) as image:
-        assert image.getexif()[ExifTags.Base.Artist] == "Painter"
-        assert image.info["icc_profile"] == srgb_profile()
-    write_frames(tmp_path / f"plain{suffix}", [Frame(pixels)], About(bits=bits))  # of which nothing is said
-    assert np.abs(read(tmp_path / f"plain{suffix}")[1][0].pixels.astype(int) - pixels).mean() < 64
-
-
-@pytest.mark.parametrize("suffix", [".avif", ".heic"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_deep_avif_and_heic_are_turned_as_those_of_8_bits(suffix: str, orientation: int, tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    for name, pixels in (("deep", smooth(64, 96, np.uint16)), ("plain", smooth(64, 96))):
-        write_frames(tmp_path / f"{name}{suffix}", [Frame(pixels)], About(exif=exif.tobytes()))
-    [deep], [plain] = (read(tmp_path / f"{name}{suffix}")[1] for name in ("deep", "plain"))
-    assert deep.pixels.dtype == np.uint16
-    assert deep.pixels.shape == plain.pixels.shape
-    assert np.abs(deep.pixels / 257 - plain.pixels).mean() < 2
-
-
-@pytest.mark.parametrize("mode", ["L;16", "LA;16", "RGBa;16"])
-def test_heic_of_other_modes_is_read_in_full(mode: str, tmp_path: Path) -> None:
-    pixels, alpha = smooth(64, 96, np.uint16), np.full((64, 96), 40_000, np.uint16)
-    kept = [pixels[..., :1] if mode[0] == "L" else (pixels * (40_000 / 65535)).astype(np.uint16)]
-    planes = np.dstack(kept + [alpha] * (mode != "L;16"))
-    picture = pillow_heif.from_bytes(mode, (96, 64), planes.tobytes())
-    picture.save(tmp_path / "a.heic", quality=-1, chroma=444)
-    [frame] = read(tmp_path / "a.heic")[1]
-    assert frame.pixels.dtype == np.uint16
-    shown = pixels if mode[0] != "L" else np.repeat(pixels[..., :1], 3, 2)
-    assert np.abs(frame.pixels.astype(int) - shown).mean() < 257
-    assert (frame.alpha is None) == (mode == "L;16")
-    assert frame.alpha is None or np.abs(frame.alpha - 40_000.0).max() < 100
-
-
-def test_where_opencv_is_without_avif_8_bits_are_read_and_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_frames(tmp_path / "a.avif", [Frame(smooth(dtype=np.uint16))], About(bits=10))
-    monkeypatch.setattr(cv2, "haveImageWriter", lambda name: False)
-    source, [frame] = read(tmp_path / "a.avif")
-    assert source.about.bits == 10
-    assert frame.pixels.dtype == np.uint8
-    deep = Frame(smooth(dtype=np.uint16))
-    assert not_held(tmp_path / "b.avif", deep, About(bits=10)) == ["10 bits a channel"]
-    write_frames(tmp_path / "b.avif", [deep], About(bits=10))
-    assert read(tmp_path / "b.avif")[0].about.bits == 8
-
-
 @pytest.mark.parametrize(("name", "bits", "held"), [("a.heic", 12, True), ("a.heic", 16, False), ("a.png", 16, True)])
 def test_bits_that_a_format_does_not_hold_are_named(name: str, bits: int, held: bool) -> None:
     assert not_held(Path(name), Frame(smooth(dtype=np.uint16)), About(bits=bits)) == (
         [] if held else [f"{bits} bits a channel"]
     )
     assert not_held(Path(name), Frame(smooth()), About(bits=bits)) == []
+
+
+def moving_png(frames: list[np.ndarray]) -> bytes:
+    """Of grey, uint16 (H, W)."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    (height, width), body, number = frames[0].shape, b"", 0
+    for at, frame in enumerate(frames):
+        control = struct.pack(">5I2H2B", number, width, height, 0, 0, 40, 1000, 0, 0)
+        lines = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in frame))
+        body += chunk(b"fcTL", control) + chunk(
+            b"fdAT" if at else b"IDAT", (struct.pack(">I", number + 1) if at else b"") + lines
+        )
+        number += 2 if at else 1
+    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    before = chunk(b"IHDR", header) + chunk(b"acTL", struct.pack(">II", len(frames), 0))
+    return b"\x89PNG\r\n\x1a\n" + before + body + chunk(b"IEND", b"")
+
+
+def test_pictures_of_16_bit_that_move_keep_their_frames_in_8(tmp_path: Path) -> None:
+    frames = [smooth(dtype=np.uint16, seed=seed)[..., 0] for seed in range(3)]
+    (tmp_path / "a.png").write_bytes(moving_png(frames))
+    source, shown = read(tmp_path / "a.png")
+    assert (source.deep, source.count, source.cut) == (False, 3, (16, 8))
+    for frame, deep in zip(shown, frames, strict=True):
+        assert np.abs(frame.pixels[..., 0] - deep / 257).max() <= 1
+    pages = [Frame(smooth(dtype=np.uint16, seed=seed)) for seed in range(3)]
+    about = About(bits=16, milliseconds=[40] * 3)
+    assert not_held(tmp_path / "a.avif", pages[0], about) == ["16 bits a channel"]
+    write_frames(tmp_path / "a.avif", iter(pages), about)
+    assert len(read(tmp_path / "a.avif")[1]) == 3
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_cut_of_one_page_is_told(order: int, tmp_path: Path) -> None:
+    ink = np.zeros((24, 36, 4), np.uint16)
+    kinds = [(ink, "separated"), (smooth(dtype=np.uint16), "rgb")][::order]
+    with tifffile.TiffWriter(tmp_path / "a.tif") as pages:
+        for pixels, kind in kinds:
+            pages.write(pixels, photometric=kind, metadata=None)
+    source, frames = read(tmp_path / "a.tif")
+    assert [frame.pixels.dtype for frame in frames] == [np.uint16] * 2
+    assert source.cut == (16, 8)
+    with tifffile.TiffWriter(tmp_path / "b.tif") as pages:
+        for page in [smooth(), smooth(dtype=np.uint16)][::order]:
+            pages.write(page, photometric="rgb", metadata=None)
+    source, _ = read(tmp_path / "b.tif")
+    assert (source.about.bits, source.cut) == (16, None)
+
+
+def test_bits_are_told_of_rare_formats_too(tmp_path: Path) -> None:
+    Image.fromarray(smooth()).save(tmp_path / "a.sgi", bpc=2)
+    Image.fromarray(smooth().astype(np.float32)[..., 0]).save(tmp_path / "b.tif")
+    Image.fromarray(smooth().astype(np.float32)[..., 0]).save(tmp_path / "c.pfm")
+    cuts = {"a.sgi": (16, 8), "b.tif": (32, 16), "c.pfm": (32, 16)}
+    assert {name: read(tmp_path / name)[0].cut for name in cuts} == cuts
+
+
+def test_grey_that_pillow_reads_gets_the_light_of_its_profile_too(tmp_path: Path) -> None:
+    given = profile(CURVES["linear"], b"GRAY")
+    grey = np.full((8, 8), 2**31, np.uint32)
+    tifffile.imwrite(tmp_path / "a.tif", grey, iccprofile=given, metadata=None)
+    tifffile.imwrite(tmp_path / "b.tif", (grey >> 16).astype(np.uint16), iccprofile=given, metadata=None)
+    shown = [read(tmp_path / name)[1][0].pixels[0, 0, 0] for name in ("a.tif", "b.tif")]
+    assert shown[0] == pytest.approx(shown[1], abs=2)
+    assert shown[0] > 45_000, "half the light"
+
+
+def test_pictures_that_encoders_refuse_are_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImageError, match=r"a.avif: cannot be written: AVIF has at most 32768 pixels a side; choose"):
+        write_frames(tmp_path / "a.avif", [Frame(np.zeros((1, 32769, 3), np.uint8))], About())
+
+    def refuse(*args: Any) -> None:
+        raise cv2.error("so large")
+
+    monkeypatch.setattr(cv2, "imencode", refuse)
+    with pytest.raises(ImageError, match=r"a.png: cannot be written: the encoder refuses so many pixels; choose"):
+        write_frames(tmp_path / "a.png", [Frame(smooth(dtype=np.uint16))], About())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_opencv_is_quiet_whichever_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    levels: list[int] = []
+    monkeypatch.setattr(cv2, "setLogLevel", levels.append, raising=False)
+    opencv()
+    assert levels == [0]
+    monkeypatch.delattr(cv2, "setLogLevel")
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
+    assert opencv().utils.logging.getLogLevel() == 0
