@@ -19,7 +19,7 @@ UNSIGNED = 1  # of the last
 def bits_of(image: Image.Image, path: Path) -> int:
     """Bits a channel has in an open file, or in the page of it that was turned to; told only before it is decoded.
 
-    Where that cannot be told, 8, or 16 where Pillow gives more.
+    Where that is not told, as many as Pillow's mode has.
     """
     tiles: list[Any] = getattr(image, "tile", [])
     if image.format == "TIFF":
@@ -181,7 +181,7 @@ def _bits_of_avif(path: Path) -> int:
         if kind == b"av1C" and len(content) > 2:
             return 8 if not content[2] & 0x40 else 12 if content[2] & 0x20 else 10
         if kind == b"pixi" and len(content) > 5:  # of a grid, whose tiles have the other
-            return max(content[5:])
+            return min(max(content[5:]), 12)
     return 8
 
 

@@ -25,6 +25,7 @@ PRIMARIES = {
     12: np.array([[1.224940, -0.224940, 0.0], [-0.042057, 1.042057, 0.0], [-0.019638, -0.078636, 1.098274]]),
 }  # BT.2020 and Display P3
 LUMINANCE = np.array([0.2627, 0.6780, 0.0593], np.float32)  # of BT.2020
+UNSPECIFIED = 2
 LINEAR, PQ, HLG = 8, 16, 18  # transfer characteristics
 WHITE = 203  # cd/m2, of diffuse white in HDR (BT.2408)
 
@@ -82,7 +83,7 @@ def _cicp(path: Path) -> tuple[int, int] | None:
         while len(head := file.read(8)) == 8 and head[4:] != b"IDAT":
             if head[4:] == b"cICP":
                 told = file.read(2)
-                return (told[0], told[1]) if len(told) == 2 else None
+                return (told[0], told[1]) if len(told) == 2 and UNSPECIFIED not in told else None
             file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
     return None
 

@@ -11,6 +11,7 @@ import pillow_heif
 import pytest
 from PIL import ExifTags, Image
 
+from cyclestyle.deep import bits_of
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
@@ -192,6 +193,15 @@ def test_moving_avif_of_10_bits_is_read_in_8(tmp_path: Path) -> None:
         out.mux(stream.encode(None))
     source, frames = read(tmp_path / "a.avif")
     assert (source.about.bits, source.cut, len(frames)) == (10, (10, 8), 2)
+
+
+def test_a_grid_tells_its_bits_itself_and_no_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for told, bits in ((10, 10), (28, 12)):  # of which a table would take gigabytes
+        properties = [(b"pixi", bytes([0, 0, 0, 0, 3, told, told, told])), (b"av1C", b"\x81\0\0\0")]
+        monkeypatch.setattr("cyclestyle.deep.properties_of_avif", lambda path, found=properties: found)
+        image = Image.new("RGB", (1, 1))
+        image.format = "AVIF"
+        assert bits_of(image, Path("a.avif")) == bits
 
 
 def test_avif_that_opencv_does_not_read_is_read_in_8_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,9 +152,11 @@ def test_the_code_points_of_a_png_are_those_of_its_chunk(tmp_path: Path) -> None
     assert np.array_equal(read(tmp_path / "text.png")[1][0].pixels, pixels)
     (tmp_path / "late.png").write_bytes(data[:33] + before + chunk(b"cICP", bytes([9, 16, 0, 1])) + data[33:])
     assert np.array_equal(read(tmp_path / "late.png")[1][0].pixels, coded_to_srgb(pixels, 9, 16))
-    told = chunk(b"cICP", bytes([1, 13, 0, 1])) + chunk(b"iCCP", b"x\0\0" + zlib.compress(profile(CURVES["gamma"])))
-    (tmp_path / "both.png").write_bytes(data[:33] + told + data[33:])
-    assert np.array_equal(read(tmp_path / "both.png")[1][0].pixels, pixels)
+    profiled = chunk(b"iCCP", b"x\0\0" + zlib.compress(profile(CURVES["gamma"])))
+    for points, expected in (((1, 13), pixels), ((2, 2), deep_to_srgb(pixels, profile(CURVES["gamma"])))):
+        told = chunk(b"cICP", bytes([*points, 0, 1])) + profiled
+        (tmp_path / "both.png").write_bytes(data[:33] + told + data[33:])
+        assert np.array_equal(read(tmp_path / "both.png")[1][0].pixels, expected)
 
 
 def test_code_points_count_alone_for_all_frames(tmp_path: Path) -> None:
