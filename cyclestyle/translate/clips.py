@@ -18,7 +18,7 @@ from cyclestyle.images import ImageError
 from cyclestyle.translate.video_options import READ_ONLY, VideoOptions
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
@@ -28,7 +28,9 @@ SAFE = 2  # seconds before the wanted picture that a search goes to, as those ju
 GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says, or that times may go back in it
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 FULL = 2  # of FFmpeg's ranges
-READ_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders pass over it
+ALPHA_BESIDE = {"vp8", "vp9"}  # whose transparency is a clip of its own, in grey, a packet of it beside each packet
+UNUSED_ALPHA = {"rawvideo", "huffyuv"}  # in AVI, whose fourth byte means nothing
+AHEAD = 256  # pictures of transparency that wait for theirs
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ class Clip:
         rate: pictures a second, of the result, on average.
         duration: in seconds; None if the file does not say.
         aspect: width of a pixel divided by its height, upright.
-        has_alpha: whether it says where it is transparent.
+        has_alpha: whether it can say where it is transparent.
         bits: of a channel.
         kind: what FFmpeg calls its pixels.
         smooth: as in the options.
@@ -98,8 +100,11 @@ class Clip:
             self.codec: str = stream.codec_context.codec.canonical_name
             kind = stream.codec_context.format
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
-            self._decoder = READ_ALPHA.get(self.codec) if marked else None
-            self.has_alpha = marked or (kind is not None and any(part.is_alpha for part in kind.components))
+            self._alpha_beside = marked and self.codec in ALPHA_BESIDE
+            self._alphas: dict[int | None, np.ndarray] = {}  # by the times of their pictures
+            inside = kind is not None and any(part.is_alpha for part in kind.components)
+            unused = container.format.name == "avi" and self.codec in UNUSED_ALPHA
+            self.has_alpha = self._alpha_beside or (inside and not unused)
             self.bits: int = kind.components[0].bits if kind is not None and kind.components else 8
             self.kind: str = kind.name if kind is not None else "yuv420p"
             self.smooth = options.smooth
@@ -180,6 +185,21 @@ class Clip:
                     except need_av().FFmpegError as error:
                         raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
 
+    def _read_alpha(self, packet: "Packet[Any]", decoder: Any) -> None:
+        """Decode the transparency of a packet; where there is none, or it is damaged, pictures are opaque."""
+        made = _alpha_packet(packet)
+        if made is None:
+            return
+        with suppress(need_av().FFmpegError):
+            for frame in decoder.decode(made):
+                if frame.format.components[0].bits > 8:
+                    continue
+                plane = frame.planes[0]
+                levels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+                self._alphas[frame.pts] = levels.copy()
+        while len(self._alphas) > AHEAD:  # some were before the part
+            del self._alphas[next(iter(self._alphas))]
+
     def _shown(
         self, frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter"
     ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -205,6 +225,9 @@ class Clip:
             pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
         if deep and alpha is not None:  # whose lowest bits it leaves empty
             alpha = (alpha * (65535 / (65536 - 2 ** (16 - self.bits)))).round().clip(0, 65535).astype(np.uint16)
+        beside = self._alphas.pop(frame.pts, None)
+        if alpha is not None and beside is not None and beside.shape == alpha.shape:
+            alpha = beside.astype(alpha.dtype) * (257 if deep else 1)
         matrix = _matrix(frame)
         return _upright(pixels, matrix), None if alpha is None else _upright(alpha, matrix)
 
@@ -269,7 +292,9 @@ class Clip:
         with self.open() as container:
             stream = _pictures(container)
             stream.thread_type = "AUTO"
-            decoder = av.CodecContext.create(self._decoder, "r") if self._decoder else stream
+            beside = av.CodecContext.create(self.codec, "r") if self._alpha_beside else None
+            if beside is not None:
+                beside.thread_count = 1  # so that it is never behind
             base = stream.time_base or Fraction(1, 1000)
             if place is not None:
                 with suppress(av.FFmpegError):
@@ -281,8 +306,10 @@ class Clip:
                         reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
                     if packet.stream.index != stream.index:
                         continue
+                    if beside is not None:
+                        self._read_alpha(packet, beside)
                     try:
-                        frames = decoder.decode(packet)
+                        frames = stream.decode(packet)
                     except av.FFmpegError:
                         if begun:  # just behind a place that was searched, pictures may lack others
                             self.damage = f"damaged at {float(time - self._origin):.2f} s"
@@ -295,6 +322,16 @@ class Clip:
                 self.damage = f"damaged after {float(time - self._origin):.2f} s"
             if self.duration is not None and reached < self._origin + self.duration - GAP:
                 self.damage = f"cut off after {float(time - self._origin):.2f} of {float(self.duration):.2f} s"
+
+
+def _alpha_packet(packet: "Packet[Any]") -> "Packet[Any] | None":
+    """What Matroska has beside a packet: eight bytes of a number, and the same of transparency."""
+    for data in packet.iter_sidedata():
+        if data.data_type == "matroska_block_additional":
+            made = need_av().Packet(bytes(data)[8:])
+            made.pts = packet.pts
+            return made
+    return None
 
 
 def _pictures(container: "InputContainer") -> "VideoStream":

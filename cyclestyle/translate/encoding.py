@@ -42,8 +42,7 @@ def choose_encoding(clip: Clip, target: Path, options: VideoOptions) -> Encoding
     """With the encoder that is wanted, or of those that keep most of the clip its own, or else the first.
 
     Raises:
-        UserError: the container does not hold it, it cannot be had for this size or with this build of FFmpeg, or it
-            has no crf.
+        UserError: the container does not hold it, or it cannot be had for this size or with this build of FFmpeg.
     """
     suffix, own = target.suffix.lower(), FFMPEG_NAMES.get(clip.codec)
     held = CONTAINERS[suffix].codecs
@@ -65,9 +64,8 @@ def choose_encoding(clip: Clip, target: Path, options: VideoOptions) -> Encoding
         raise UserError(
             f"--codec {name}: this PyAV comes without {codec.encoder}; choose another, or pip install av"
         ) from None
-    if options.crf is not None and codec.crf is None:
-        raise UserError(f"{clip.path}: {name} has no --crf; leave it out, or choose --codec {held[0]}")
-    return _encoding(clip, suffix, name)._replace(crf=codec.crf if options.crf is None else options.crf)
+    crf = codec.crf if options.crf is None or codec.crf is None else options.crf
+    return _encoding(clip, suffix, name)._replace(crf=crf)
 
 
 def _encoding(clip: Clip, suffix: str, name: str) -> Encoding:

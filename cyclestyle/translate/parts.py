@@ -199,6 +199,12 @@ def check_sound(clip: Clip, suffix: str) -> None:
                 )
 
 
+def holds_sound(clip: Clip, suffix: str) -> bool:
+    """Whether a container holds the sound of a clip."""
+    with clip.open() as source:
+        return all(_holds(suffix, stream) for stream in source.streams.audio)
+
+
 def subtitles_lost(clip: Clip, suffix: str) -> str | None:
     """That a container does not hold the subtitles of a clip, and which would; None: it does."""
     with clip.open() as source:
@@ -250,7 +256,7 @@ def join_parts(clip: Clip, parts: list[Part], path: Path, container: Container, 
             video.metadata["alpha_mode"] = "1"
         if container.format in ("mp4", "mov") and video.codec_context.name == "hevc":
             video.codec_context.codec_tag = "hvc1"  # the only one that Apple plays
-        if container.format == "mov" and video.codec_context.name.startswith("prores"):
+        if video.codec_context.name.startswith("prores"):
             video.codec_context.codec_tag = first.streams.video[0].codec_context.codec_tag  # tells 4:2:2 from 4:4:4:4
         video.codec_context.framerate = clip.rate.limit_denominator(1 << 16)
         carried: dict[int, Stream] = {}

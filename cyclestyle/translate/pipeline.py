@@ -181,10 +181,10 @@ class _Work:
         """A clip: one pass for each of the files of its job."""
         told = None
         try:
-            for file, target in self._unwritten(job):
+            for number, (file, target) in enumerate(self._unwritten(job)):
                 settings = replace(self._settings, provenance=self._origin(file))
                 translate = partial(self._translate_shots, job, file)
-                told = translate_video(translate, self._translator, job.source, target, settings)
+                told = translate_video(translate, self._translator, job.source, target, settings, number == 0)
             self._done(told)
         except UserError as error:
             self._done(str(error))

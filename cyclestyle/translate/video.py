@@ -34,13 +34,14 @@ from cyclestyle.translate.parts import (
     PartWriter,
     check_sound,
     find_parts,
+    holds_sound,
     join_parts,
     last_pictures,
     noted_damage,
     subtitles_lost,
 )
 from cyclestyle.translate.reading import Frame
-from cyclestyle.translate.video_options import CONTAINERS, FFMPEG_NAMES, VideoOptions, is_video
+from cyclestyle.translate.video_options import CODECS, CONTAINERS, FFMPEG_NAMES, VideoOptions, is_video
 
 if TYPE_CHECKING:
     from cyclestyle.translate.pipeline import Settings
@@ -83,13 +84,19 @@ def check_videos(jobs: Sequence["Job"], options: VideoOptions) -> dict["Job", st
 
 
 def translate_video(
-    translate: Translate, translator: "Translator", source: Path, target: Path, settings: "Settings"
+    translate: Translate,
+    translator: "Translator",
+    source: Path,
+    target: Path,
+    settings: "Settings",
+    tell: bool = True,
 ) -> str | None:
     """Translate a clip, or go on where a translation of it was interrupted.
 
     Args:
         translate: frames of one size, to the same.
         translator: what does it, to tell whether an earlier translation was the same.
+        tell: print what a translation will not have as its source has it.
 
     Returns:
         what was wrong with the clip, although what could be read of it is translated; None: nothing.
@@ -103,7 +110,7 @@ def translate_video(
             f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
             "--max-megapixels allows more"
         )
-    for line in _changes(clip, target, settings.video):
+    for line in _changes(clip, target, settings.video) if tell else []:
         tqdm.write(printable(line))
     key = _key(clip, target, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
@@ -132,16 +139,29 @@ def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
     lost = subtitles_lost(clip, target.suffix.lower())
     found = [lost] if lost else []
     if clip.has_alpha and not encoding.alpha:
-        found.append(f"{clip.path}: is transparent in places; white is laid below (--format webm or mov keeps it)")
+        found.append(
+            f"{clip.path}: may be transparent in places; white is laid below ({_keeping(clip, target)} keeps it)"
+        )
     own = FFMPEG_NAMES.get(clip.codec)
     if own and own != encoding.name and not options.codec:
         found.append(f"{clip.path}: is in {own}, its translation in {encoding.name} (--codec chooses)")
+    if options.crf is not None and encoding.crf is None:
+        found.append(f"{clip.path}: its translation is in {encoding.name}, which has no --crf")
     if clip.bits > encoding.bits:
         found.append(f"{clip.path}: has {clip.bits} bits a channel, its translation {encoding.bits}")
     share = share_of_colours(encoding.pixels(*clip.size))
     if share_of_colours(clip.kind) > share:
         found.append(f"{clip.path}: has finer colours ({clip.kind}) than its translation ({SHARES[share]})")
     return found
+
+
+def _keeping(clip: Clip, target: Path) -> str:
+    """The options that keep the transparency of a clip."""
+    container = CONTAINERS[target.suffix.lower()]
+    if container.alpha:  # and another codec was asked for
+        return "--codec " + " or ".join(name for name in container.codecs if CODECS[name].alpha)
+    formats = [suffix for suffix, other in CONTAINERS.items() if other.alpha and holds_sound(clip, suffix)]
+    return "--format " + " or ".join(suffix[1:] for suffix in formats)
 
 
 def _label(target: Path) -> str:

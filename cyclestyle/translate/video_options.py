@@ -35,7 +35,8 @@ class Codec(NamedTuple):
     site: str = "left"
 
 
-# H.264 and H.265 cannot halve the colours of an odd side; x265 4.2 writes outside its memory below one block.
+# H.264 and H.265 cannot halve the colours of an odd side, and ProRes leaves out the last; x265 4.2 writes outside its
+# memory below one block.
 CODECS = {
     "h264": Codec("libx264", 18, 51, {}, odd="yuv444p"),
     "h265": Codec("libx265", 20, 51, {"x265-params": "log-level=error"}, least=64, odd="yuv444p"),
@@ -44,7 +45,7 @@ CODECS = {
     ),
     "av1": Codec("libsvtav1", 24, 63, {"preset": "7"}, least=4, site="center"),
     "prores": Codec(
-        "prores_ks", None, 0, {"vendor": "apl0"}, even="yuv422p", odd="yuv422p", fine="yuv444p", alpha="yuva444p"
+        "prores_ks", None, 0, {"vendor": "apl0"}, even="yuv422p", odd="yuv444p", fine="yuv444p", alpha="yuva444p"
     ),
 }
 FFMPEG_NAMES = {"h264": "h264", "hevc": "h265", "vp9": "vp9", "av1": "av1", "prores": "prores"}

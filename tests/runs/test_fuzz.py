@@ -112,6 +112,9 @@ def samples(tmp_path: Path) -> Path:
     Image.fromarray(pixels).convert("P").save(folder / "palette.png")
     for suffix in (".mkv", ".mp4", ".webm"):
         write_clip(folder / f"clip{suffix}", drawn(6), sound=True)
+    clear = np.concatenate([drawn(6), drawn(6)[..., :1]], -1)
+    write_clip(folder / "clear.webm", clear, codec="libvpx-vp9", pix_fmt="yuva420p")
+    write_clip(folder / "clear.mov", clear, codec="prores_ks", pix_fmt="yuva444p10le")
     return folder
 
 

@@ -1,5 +1,6 @@
 """Which codec a clip gets, and what it keeps of it: bits, transparency, fine colours."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -7,11 +8,12 @@ import av
 import numpy as np
 import pytest
 
-from cyclestyle.errors import UserError
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.clips import Clip, Shot
+from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.video import translate_video
 from cyclestyle.translate.video_options import VideoOptions
-from tests.clip_files import ORIGIN, drawn, read_clip, translated, write_clip
+from tests.clip_files import ORIGIN, drawn, of_frames, read_clip, same, translated, write_clip
 
 
 def test_what_a_translation_has_less_of_is_told(
@@ -114,8 +116,13 @@ def test_white_is_laid_below_where_a_container_holds_no_transparency(
     assert last.alpha is None
     assert (last.pixels[pictures[-1, ..., 3] == 0] > 245).all()
     assert np.abs(last.pixels.astype(int) - pictures[-1, ..., :3])[pictures[-1, ..., 3] > 250].mean() < 4
-    lines = [f"{path}: is transparent in places; white is laid below (--format webm or mov keeps it)"]
-    assert capsys.readouterr().out.splitlines() == lines
+    line = f"{path}: may be transparent in places; white is laid below (--format mov or mkv or webm keeps it)"
+    assert capsys.readouterr().out.splitlines() == [line]
+    translated(translator, path, codec="av1")
+    assert "white is laid below (--codec vp9 keeps it)" in capsys.readouterr().out
+    settings = Settings(1, 10**6, 95, None)
+    translate_video(of_frames(same), translator, path, tmp_path / "b.mp4", settings, tell=False)
+    assert capsys.readouterr().out == ""
 
 
 def test_a_transparent_clip_goes_on_where_it_was(translator: Any, tmp_path: Path) -> None:
@@ -138,11 +145,11 @@ def test_a_transparent_clip_goes_on_where_it_was(translator: Any, tmp_path: Path
     assert all(shot.alpha is not None and shot.alpha[:, -1].min() > 240 for shot in shown(target))
 
 
-def test_prores_stays_what_it_is_and_takes_no_crf(
+def test_prores_stays_what_it_is_and_has_no_crf(
     translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ramp = np.linspace(20_000, 30_000, 67).astype(np.uint16)
-    pictures = np.broadcast_to(ramp[:, None], (3, 33, 67, 3)).copy()
+    ramp = np.linspace(20_000, 30_000, 66).astype(np.uint16)
+    pictures = np.broadcast_to(ramp[:, None], (3, 34, 66, 3)).copy()
     for kind in ("yuv422p10le", "yuv444p10le"):
         source = write_clip(tmp_path / f"{kind}.mov", pictures, codec="prores_ks", pix_fmt=kind)
         target = translated(translator, source)
@@ -151,6 +158,68 @@ def test_prores_stays_what_it_is_and_takes_no_crf(
             assert contexts[0].codec.canonical_name == contexts[1].codec.canonical_name == "prores"
             assert contexts[0].pix_fmt == contexts[1].pix_fmt
         assert np.abs(shown(target)[0].pixels.astype(int) - pictures[0]).mean() < 128
-        with pytest.raises(UserError, match=r"prores has no --crf; leave it out, or choose --codec h264"):
-            translated(translator, source, crf=20)
     assert "finer colours" not in capsys.readouterr().out
+    translated(translator, source, target=tmp_path / "b.mov", crf=20)
+    assert f"{source}: its translation is in prores, which has no --crf" in capsys.readouterr().out
+    mkv = translated(translator, source, target=tmp_path / "out" / "a.mkv")
+    with av.open(str(mkv)) as container:  # as the variant is told
+        assert container.streams.video[0].codec_context.codec_tag == "ap4h"
+
+
+@pytest.mark.parametrize("width", [33, 95, 97])
+def test_prores_of_an_odd_width_has_its_last_columns(width: int, translator: Any, tmp_path: Path) -> None:
+    pictures = np.full((2, 48, width, 3), 40, np.uint8)
+    pictures[:, :, width // 2 :] = (200, 60, 120)
+    source = write_clip(tmp_path / "a.mkv", pictures, codec="ffv1", pix_fmt="yuv444p")
+    made = shown(translated(translator, source, codec="prores"))[0].pixels / 257
+    assert np.abs(made[:, -4:] - pictures[0, :, -4:]).max() < 5
+
+
+def test_pictures_of_which_no_transparency_is_told_are_opaque(translator: Any, tmp_path: Path) -> None:
+    path, pictures = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 12)
+    with av.open(str(path)) as source, av.open(str(tmp_path / "b.webm"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+        stream.metadata["alpha_mode"] = "1"
+        for number, packet in enumerate(source.demux(video=0)):
+            if packet.size:
+                if 4 <= number < 8:
+                    pts, packet = packet.pts, av.Packet(bytes(packet))
+                    packet.pts = packet.dts = pts
+                    packet.time_base = Fraction(1, 1000)
+                packet.stream = stream
+                out.mux(packet)
+    made = shown(translated(translator, tmp_path / "b.webm"))
+    assert len(made) == 12
+    for number, shot in enumerate(made):
+        assert shot.alpha is not None
+        if 4 <= number < 8:
+            assert shot.alpha.min() > 250
+        elif number < 4:
+            assert np.abs(shot.alpha - pictures[number, ..., 3].astype(float)).max() < 12
+        else:  # made from those that are not there
+            assert shot.alpha.min() < 12
+
+
+def test_the_fourth_byte_of_avi_means_nothing(translator: Any, tmp_path: Path) -> None:
+    pictures = np.concatenate([drawn(2, (96, 64)), np.zeros((2, 64, 96, 1), np.uint8)], -1)
+    with av.open(str(tmp_path / "a.avi"), "w") as out:
+        stream: Any = out.add_stream("rawvideo", 25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "bgra"
+        for picture in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgba")))
+        out.mux(stream.encode(None))
+    made = shown(translated(translator, tmp_path / "a.avi", target=tmp_path / "a.mov"))
+    assert made[0].alpha is None
+    assert np.abs(made[0].pixels.astype(int) - pictures[0, ..., :3]).mean() < 4
+
+
+def test_a_note_of_transparency_counts_for_codecs_that_have_it_alone(translator: Any, tmp_path: Path) -> None:
+    source = write_clip(tmp_path / "a.mkv", drawn(2))
+    with av.open(str(source)) as clip, av.open(str(tmp_path / "b.mkv"), "w") as out:
+        stream = out.add_stream_from_template(clip.streams.video[0], opaque=True)
+        stream.metadata["alpha_mode"] = "1"
+        for packet in clip.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                out.mux(packet)
+    assert Clip(translated(translator, tmp_path / "b.mkv"), VideoOptions()).codec == "h264"
