@@ -1,4 +1,4 @@
-"""Boxes of ISO base media files (ISO 14496-12), of which AVIF and JPEG 2000 consist."""
+"""Boxes of ISO base media files (ISO 14496-12), of which AVIF, HEIC and JPEG 2000 consist."""
 
 import mmap
 import struct
@@ -32,13 +32,21 @@ def boxes(data: Any, start: int, end: int) -> Iterator[Box]:
         start += size
 
 
-def properties_of_avif(path: Path) -> list[tuple[bytes, bytes]]:
-    """Kinds and contents of what an AVIF says of its primary picture, and behind them, of all its pictures."""
+def properties_of_heif(path: Path) -> list[tuple[bytes, bytes]]:
+    """Kinds and contents of what an AVIF or HEIC (ISO 23008-12) says of its primary picture, then of all."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _properties(data)
         except (IndexError, struct.error):  # damaged
             return []
+
+
+def colours_of_heif(path: Path) -> tuple[int, int, int] | None:
+    """Primaries, transfer characteristics and matrix of an AVIF or HEIC, as H.273 counts them; None: it tells none."""
+    for kind, content in properties_of_heif(path):
+        if kind == b"colr" and content[:4] == b"nclx" and len(content) > 9:
+            return struct.unpack_from(">3H", content, 4)
+    return None
 
 
 def _properties(data: Any) -> list[tuple[bytes, bytes]]:

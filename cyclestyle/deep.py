@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, PpmImagePlugin
 
-from cyclestyle.boxes import jpeg_2000, properties_of_avif
+from cyclestyle.boxes import jpeg_2000, properties_of_heif
 
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 284, 338, 339  # of TIFF
 WHITE_IS_ZERO, CMYK = 0, 5  # values of the second
@@ -177,7 +177,7 @@ def _largest(args: Any) -> int:
 
 def _bits_of_avif(path: Path) -> int:
     """As its AV1CodecConfigurationRecord has it (AV1 in ISO base media, 2.3.3)."""
-    for kind, content in properties_of_avif(path):
+    for kind, content in properties_of_heif(path):
         if kind == b"av1C" and len(content) > 2:
             return 8 if not content[2] & 0x40 else 12 if content[2] & 0x20 else 10
         if kind == b"pixi" and len(content) > 5:  # of a grid, whose tiles have the other

@@ -91,7 +91,11 @@ def _add_files(parser: Parser) -> None:
     )
     group.add_argument("--suffix", default="", metavar="TEXT", help="goes behind each name, such as _ink")
     group.add_argument(
-        "--quality", type=int, default=95, metavar="Q", help="1 to 100, of formats that lose something (default: 95)"
+        "--quality",
+        type=int,
+        metavar="Q",
+        help="1 to 100, of formats that lose something (default: 95, or without loss where the source is so: in WebP, "
+        "and from AVIF to AVIF)",
     )
     group.add_argument(
         "--max-megapixels", type=int, default=179, metavar="N", help="refuse larger pictures (default: 179)"
@@ -123,7 +127,7 @@ def _main(argv: list[str] | None) -> int:
     args = parser.parse_args(argv)
     for name in ("batch_size", "quality", "max_megapixels"):
         value, most = getattr(args, name), 100 if name == "quality" else sys.maxsize
-        if not 1 <= value <= most:
+        if value is not None and not 1 <= value <= most:
             limits = f"1 to {most}" if most == 100 else "at least 1"
             parser.error(f"--{name.replace('_', '-')} must be {limits}, not {value}")
     if os.sep in args.suffix or "\0" in args.suffix:

@@ -84,6 +84,7 @@ class Clip:
         has_alpha: whether it can say where it is transparent.
         bits: of a channel.
         kind: what FFmpeg calls its pixels.
+        lossless: whether its codec keeps every pixel as it was.
         smooth: as in the options.
         damage: what was wrong, once it has been read; None: nothing was.
 
@@ -98,6 +99,7 @@ class Clip:
             stream = _pictures(container)
             self.size = stream.codec_context.width, stream.codec_context.height
             self.codec: str = stream.codec_context.codec.canonical_name
+            self.lossless = stream.codec_context.codec.lossless and not stream.codec_context.codec.lossy
             kind = stream.codec_context.format
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
             self._alpha_beside = marked and self.codec in ALPHA_BESIDE

@@ -38,7 +38,7 @@ class Settings:
     Attributes:
         batch_size: pictures of one size that go through the network together.
         most: pixels that a picture may have.
-        quality: 1 to 100, of formats that lose something.
+        quality: 1 to 100, of formats that lose something; None as of `write_frames`.
         provenance: written into every file; None: into none.
         compare: write source and translation side by side.
         back: takes translations back, for jobs that ask for it, or to be the third side by side.
@@ -49,7 +49,7 @@ class Settings:
 
     batch_size: int
     most: int
-    quality: int
+    quality: int | None
     provenance: Provenance | None
     compare: bool = False
     back: Translator | None = None

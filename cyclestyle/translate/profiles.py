@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cyclestyle.boxes import properties_of_avif
+from cyclestyle.boxes import colours_of_heif
 
 LEVELS = 65536
 # Columns are red, green and blue of sRGB in XYZ, seen in D50 (Bradford), as profiles count.
@@ -67,13 +67,8 @@ def code_points(image: Image.Image, path: Path) -> tuple[int, int] | None:
         return _cicp(path)
     if "icc_profile" in image.info:
         return None
-    if image.format == "AVIF":
-        for kind, content in properties_of_avif(path):
-            if kind == b"colr" and content[:4] == b"nclx" and len(content) > 7:
-                return struct.unpack_from(">HH", content, 4)
-    elif image.format == "HEIF" and (nclx := image.info.get("nclx_profile")):
-        return nclx["color_primaries"], nclx["transfer_characteristics"]
-    return None
+    colours = colours_of_heif(path) if image.format in ("AVIF", "HEIF") else None
+    return colours[:2] if colours else None
 
 
 def _cicp(path: Path) -> tuple[int, int] | None:

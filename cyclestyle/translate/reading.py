@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms
 
+from cyclestyle.boxes import colours_of_heif
 from cyclestyle.deep import bits_of, is_read_deep, read_deep
 from cyclestyle.images import (
     MOST_PIXELS,
@@ -30,7 +31,8 @@ from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_sr
 from cyclestyle.translate.xmp import kept_xmp
 
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
-LOSSY = {"AVIF", "HEIF", "JPEG", "JPEG2000", "MPO", "WEBP"}
+LOSSY = {"HEIF", "JPEG", "JPEG2000", "MPO"}  # AVIF and WebP may be
+RGB, YCC = 0, 6  # MatrixCoefficients of H.273
 ALLOW_MORE = "; --max-megapixels allows more, if you trust the file"
 
 
@@ -58,6 +60,7 @@ class About:
         milliseconds: for each frame of an animation, how long it is shown.
         loop: how often an animation is shown, 0: for ever; None: once.
         lossless: whether the file keeps every pixel as it was.
+        format: as Pillow calls it.
         bits: of a channel.
     """
 
@@ -67,6 +70,7 @@ class About:
     milliseconds: Sequence[float] = ()
     loop: int | None = None
     lossless: bool = False
+    format: str | None = None
     bits: int = 8
 
 
@@ -116,7 +120,8 @@ class Source:
                 dpi=_dpi(self._image),
                 milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),
-                lossless=self._image.format not in LOSSY or _is_lossless_webp(path, self._image),
+                lossless=_is_lossless(path, self._image),
+                format=self._image.format,
                 bits=max(self._bits.values()),
             )
 
@@ -280,9 +285,11 @@ def _to_8_bit(frame: Frame) -> Frame:
     return Frame(to_8_bit(frame.pixels), None if frame.alpha is None else to_8_bit(frame.alpha))
 
 
-def _is_lossless_webp(path: Path, image: Image.Image) -> bool:
+def _is_lossless(path: Path, image: Image.Image) -> bool:
+    if image.format == "AVIF":  # which tells it by colours that stay red, green and blue
+        return (colours_of_heif(path) or (0, 0, YCC))[2] == RGB
     if image.format != "WEBP":
-        return False
+        return image.format not in LOSSY
     with path.open("rb") as file:
         file.seek(12)
         while len(header := file.read(8)) == 8:

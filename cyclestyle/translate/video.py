@@ -145,6 +145,8 @@ def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
     own = FFMPEG_NAMES.get(clip.codec)
     if own and own != encoding.name and not options.codec:
         found.append(f"{clip.path}: is in {own}, its translation in {encoding.name} (--codec chooses)")
+    if clip.lossless:
+        found.append(f"{clip.path}: is without loss ({clip.codec}), its translation is not")
     if options.crf is not None and encoding.crf is None:
         found.append(f"{clip.path}: its translation is in {encoding.name}, which has no --crf")
     if clip.bits > encoding.bits:

@@ -26,6 +26,7 @@ FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that c
 TRANSPARENT = FORMATS - {"JPEG"}
 MOST_EXIF = 65527  # bytes, in a JPEG
 MOST_BITS = {"HEIF": 12, "PNG": 16, "TIFF": 16}  # of a channel; others have 8, but for AVIF
+QUALITY = 95
 MOST_OF_AVIF = 32768  # pixels a side, that libavif reads
 ANIMATED = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}
 
@@ -57,7 +58,7 @@ def write_frames(
     frames: Iterable[Frame],
     about: About,
     origin: Provenance | None = None,
-    quality: int = 95,
+    quality: int | None = None,
     overwrite: bool = True,
 ) -> None:
     """Write frames in the format of the suffix, tagged as sRGB, whole or not at all.
@@ -69,7 +70,8 @@ def write_frames(
     Args:
         about: what is said of the source, in a TIFF by its first page.
         origin: what all pages say of their own; None: nothing.
-        quality: 1 to 100, of formats that lose something; where a format has both, `about` says if it may.
+        quality: 1 to 100, of formats that lose something; None: 95, or without loss where the source is so, in WebP
+            and from AVIF to AVIF.
         overwrite: whether a file that is there by the end is replaced.
 
     Raises:
@@ -88,16 +90,20 @@ def write_frames(
                 _write_deep_png(file, first, about, origin)
             elif deep and kind == "TIFF":
                 _write_deep_tiff(file, chain([first], frames), about, origin)
-            elif deep and kind == "AVIF" and _most_bits(kind, about) > 8:
-                _write_deep_avif(file, first, about, origin, quality)
+            elif kind == "AVIF" and (deep or _stays_lossless(kind, about, quality)) and _most_bits(kind, about) > 8:
+                _write_exact_avif(file, first, about, origin, quality)
             elif deep and kind == "HEIF":
-                _write_deep_heic(file, first, about, origin, quality)
+                _write_deep_heic(file, first, about, origin, quality or QUALITY)
             else:
                 _write(file, kind, first, frames, about, origin, quality)
         except (OSError, OverflowError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise ImageError(f"{path}: cannot be written: {error}; choose another format") from None
+
+
+def _stays_lossless(kind: str, about: About, quality: int | None) -> bool:
+    return quality is None and about.lossless and kind in ("WEBP", about.format)
 
 
 def _kind(path: Path) -> str:
@@ -112,8 +118,10 @@ def _write(
     others: Iterator[Frame],
     about: About,
     origin: Provenance | None,
-    quality: int = 95,
+    quality: int | None = None,
 ) -> None:
+    lossless = _stays_lossless(kind, about, quality)
+    quality = QUALITY if quality is None else quality
     xmp = _packet(about.xmp, origin)
     exif = about.exif if kind != "JPEG" or len(about.exif) <= MOST_EXIF else b""
     options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": exif, "xmp": xmp}
@@ -123,7 +131,7 @@ def _write(
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"pnginfo": _texts(xmp)},
         "TIFF": {"compression": "tiff_adobe_deflate", "tiffinfo": _tags(about.exif, xmp), "exif": b""},
-        "WEBP": {"quality": quality, "lossless": about.lossless, "exact": True},
+        "WEBP": {"quality": quality, "lossless": lossless, "exact": True},
     }
     options = {name: value for name, value in (options | special.get(kind, {})).items() if value not in (None, b"")}
     if kind == "TIFF":
@@ -286,11 +294,15 @@ def _most_bits(kind: str, about: About) -> int:
     return 12 if hasattr(cv2, "imencodeWithMetadata") and cv2.haveImageWriter("a.avif") else 8
 
 
-def _write_deep_avif(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
-    """10 or 12 bit a channel, which Pillow does not write."""
+def _write_exact_avif(
+    file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int | None
+) -> None:
+    """10 or 12 bit a channel, or without loss, neither of which Pillow writes."""
     cv2 = opencv()
-    bits = _bits_beyond_8(about)
     planes = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
+    bits = 8 if planes.dtype == np.uint8 else _bits_beyond_8(about)
+    planes = planes if bits == 8 else _narrowed(planes, bits)
+    quality = 100 if _stays_lossless("AVIF", about, quality) else quality or QUALITY
     texts = {
         cv2.IMAGE_METADATA_EXIF: about.exif,
         cv2.IMAGE_METADATA_XMP: _packet(about.xmp, origin),
@@ -298,12 +310,12 @@ def _write_deep_avif(file: BinaryIO, frame: Frame, about: About, origin: Provena
     }
     said = {kind: np.frombuffer(text, np.uint8) for kind, text in texts.items() if text}
     options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, 6]
-    file.write(
-        _by_opencv(cv2.imencodeWithMetadata, ".avif", _narrowed(planes, bits), list(said), list(said.values()), options)
-    )
+    file.write(_by_opencv(cv2.imencodeWithMetadata, ".avif", planes, list(said), list(said.values()), options))
 
 
-def _write_deep_heic(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
+def _write_deep_heic(
+    file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int | None
+) -> None:
     """10 or 12 bit a channel, which Pillow has no mode for."""
     import pillow_heif
 

@@ -198,7 +198,7 @@ def test_moving_avif_of_10_bits_is_read_in_8(tmp_path: Path) -> None:
 def test_a_grid_tells_its_bits_itself_and_no_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for told, bits in ((10, 10), (28, 12)):  # of which a table would take gigabytes
         properties = [(b"pixi", bytes([0, 0, 0, 0, 3, told, told, told])), (b"av1C", b"\x81\0\0\0")]
-        monkeypatch.setattr("cyclestyle.deep.properties_of_avif", lambda path, found=properties: found)
+        monkeypatch.setattr("cyclestyle.deep.properties_of_heif", lambda path, found=properties: found)
         image = Image.new("RGB", (1, 1))
         image.format = "AVIF"
         assert bits_of(image, Path("a.avif")) == bits
@@ -227,3 +227,18 @@ def test_deep_files_are_smaller_with_less_quality_and_rounded(suffix: str, tmp_p
     grey = Frame(np.full((64, 96, 3), 32_799, np.uint16))  # 512.0 of 1023 and a little less than 513 of 1024
     write_frames(tmp_path / f"b{suffix}", [grey], About(bits=10))
     assert np.abs(read(tmp_path / f"b{suffix}")[1][0].pixels.astype(int) - 32_799).max() <= 32
+
+
+@pytest.mark.parametrize("bits", [8, 10])
+def test_avif_stays_lossless_if_it_was(bits: int, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (64, 96, 3)).astype(np.uint16)
+    frame = Frame(pixels.astype(np.uint8)) if bits == 8 else Frame(np.rint(pixels * (65535 / 1023)).astype(np.uint16))
+    write_frames(tmp_path / "a.avif", [frame], About(lossless=True, format="AVIF", bits=bits))
+    source, [read_back] = read(tmp_path / "a.avif")
+    assert (source.about.lossless, source.about.format, source.about.bits) == (True, "AVIF", bits)
+    assert np.array_equal(read_back.pixels, frame.pixels)
+    for about, quality in ((source.about, 90), (About(lossless=True, format="PNG", bits=bits), None)):
+        write_frames(tmp_path / "b.avif", [frame], about, quality=quality)
+        source, [read_back] = read(tmp_path / "b.avif")
+        assert not source.about.lossless
+        assert not np.array_equal(read_back.pixels, frame.pixels)

@@ -34,7 +34,8 @@ def test_12_bits_are_kept_in_the_codec_that_has_them(
     with av.open(str(translated(translator, source))) as container:
         context: Any = container.streams.video[0].codec_context
         assert (context.codec.canonical_name, context.format.components[0].bits) == ("hevc", bits)
-    told = f"{source}: has 12 bits a channel, its translation 10\n"
+    told = f"{source}: is without loss (ffv1), its translation is not\n"
+    told += f"{source}: has 12 bits a channel, its translation 10\n"
     assert capsys.readouterr().out == (told if bits == 10 else "")
 
 
@@ -78,10 +79,10 @@ def shown(path: Path) -> list[Shot]:
         ("a.webm", "libvpx-vp9", "yuva420p", "b.webm", "vp9", []),
         ("a.webm", "libvpx-vp9", "yuva420p", "b.mkv", "vp9", []),
         ("a.webm", "libvpx-vp9", "yuva420p", "b.mov", "prores", ["is in vp9, its translation in prores"]),
-        ("a.mov", "qtrle", "argb", "b.mov", "prores", []),
+        ("a.mov", "qtrle", "argb", "b.mov", "prores", ["is without loss (qtrle), its translation is not"]),
         ("a.mov", "prores_ks", "yuva444p10le", "b.mov", "prores", ["has 12 bits a channel, its translation 10"]),
-        ("a.mkv", "ffv1", "yuva444p10le", "b.mkv", "prores", []),
-        ("a.mkv", "ffv1", "yuva420p", "b.mkv", "vp9", []),
+        ("a.mkv", "ffv1", "yuva444p10le", "b.mkv", "prores", ["is without loss (ffv1), its translation is not"]),
+        ("a.mkv", "ffv1", "yuva420p", "b.mkv", "vp9", ["is without loss (ffv1), its translation is not"]),
     ],
 )
 def test_a_transparent_clip_stays_so(
