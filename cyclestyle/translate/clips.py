@@ -30,7 +30,7 @@ UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 FULL = 2  # of FFmpeg's ranges
 ALPHA_BESIDE = {"vp8", "vp9"}  # whose transparency is a clip of its own, in grey, a packet of it beside each packet
 UNUSED_ALPHA = {"rawvideo", "huffyuv"}  # in AVI, whose fourth byte means nothing
-AHEAD = 256  # pictures of transparency that wait for theirs
+AHEAD = 40  # pictures of transparency that wait for theirs, at most; FFmpeg decodes up to 16 at once
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ class Clip:
                 plane = frame.planes[0]
                 levels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
                 self._alphas[frame.pts] = levels.copy()
-        while len(self._alphas) > AHEAD:  # some were before the part
+        while len(self._alphas) > AHEAD:  # those before the part are not wanted
             del self._alphas[next(iter(self._alphas))]
 
     def _shown(
@@ -277,7 +277,7 @@ class Clip:
 
     def _timed(self, start: Fraction) -> Generator[tuple["VideoFrame", Fraction], None, None]:
         """Frames from a key frame before a time on, or from the first one."""
-        if start - SAFE > self._origin:
+        if start - SAFE > self._origin and not self._alpha_beside:  # which need not have its key frames where these are
             found = False
             with closing(self._decoded(start - SAFE)) as frames:
                 for frame, time in frames:

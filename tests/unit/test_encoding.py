@@ -64,7 +64,7 @@ def test_a_codec_that_is_written_in_8_bits_makes_way_for_one_that_keeps_10(
 def clear(path: Path, codec: str, kind: str, count: int = 9) -> tuple[Path, np.ndarray]:
     """A clip that fades in from the left, and its pictures, uint8 (N, H, W, 4)."""
     pictures = np.concatenate([drawn(count, (96, 64)), np.zeros((count, 64, 96, 1), np.uint8)], -1)
-    pictures[..., 3] = (np.arange(96) * 4 - 60 + 5 * np.arange(count)[:, None, None]).clip(0, 255)
+    pictures[..., 3] = (np.arange(96) * 4 - 60 + 5 * (np.arange(count) % 60)[:, None, None]).clip(0, 255)
     write_clip(path, pictures, codec=codec, pix_fmt=kind, color_range=2 if "rgb" in kind else 1)
     return path, pictures
 
@@ -144,6 +144,15 @@ def test_a_transparent_clip_goes_on_where_it_was(translator: Any, tmp_path: Path
     assert count == 110 - 2 * 48
     assert len(shown(target)) == 110
     assert all(shot.alpha is not None and shot.alpha[:, -1].min() > 240 for shot in shown(target))
+
+
+def test_a_part_of_a_transparent_clip_has_its_transparency(translator: Any, tmp_path: Path) -> None:
+    path, pictures = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 150)
+    made = shown(translated(translator, path, start=Fraction(5), end=Fraction(26, 5)))
+    assert len(made) == 5
+    for shot, picture in zip(made, pictures[125:], strict=False):
+        assert shot.alpha is not None
+        assert np.abs(shot.alpha - picture[..., 3].astype(float)).max() < 12
 
 
 def test_prores_stays_what_it_is_and_has_no_crf(
