@@ -32,39 +32,39 @@ def boxes(data: Any, start: int, end: int) -> Iterator[Box]:
         start += size
 
 
-def properties_of_heif(path: Path) -> list[tuple[bytes, bytes]]:
-    """Kinds and contents of what an AVIF or HEIC (ISO 23008-12) says of its primary picture, then of all."""
+def properties_of_heif(path: Path) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
+    """Kinds and contents of what an AVIF or HEIC (ISO 23008-12) says of its primary picture, and of all."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         try:
             return _properties(data)
         except (IndexError, struct.error):  # damaged
-            return []
+            return [], []
 
 
 def colours_of_heif(path: Path) -> tuple[int, int, int] | None:
     """Primaries, transfer characteristics and matrix of an AVIF or HEIC, as H.273 counts them; None: it tells none."""
-    for kind, content in properties_of_heif(path):
+    for kind, content in properties_of_heif(path)[0]:
         if kind == b"colr" and content[:4] == b"nclx" and len(content) > 9:
             return struct.unpack_from(">3H", content, 4)
     return None
 
 
-def _properties(data: Any) -> list[tuple[bytes, bytes]]:
+def _properties(data: Any) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
     found: dict[bytes, Box] = {}
     for meta in boxes(data, 0, len(data)):
         if meta.kind == b"meta":
             found = {box.kind: box for box in boxes(data, meta.start + 4, meta.end)}
             break
     if not found.keys() >= {b"pitm", b"iprp"}:
-        return []
+        return [], []
     listed = {box.kind: box for box in boxes(data, *found[b"iprp"][1:])}
     if not listed.keys() >= {b"ipco", b"ipma"}:
-        return []
+        return [], []
     every = [(box.kind, data[box.start : box.end]) for box in boxes(data, *listed[b"ipco"][1:])]
     at = found[b"pitm"].start
     (primary,) = struct.unpack_from(">I" if data[at] else ">H", data, at + 4)
     own = _associated(data, listed[b"ipma"].start, primary)
-    return [every[number - 1] for number in own if 0 < number <= len(every)] + every
+    return [every[number - 1] for number in own if 0 < number <= len(every)], every
 
 
 def _associated(data: Any, at: int, item: int) -> list[int]:

@@ -177,7 +177,8 @@ def _largest(args: Any) -> int:
 
 def _bits_of_avif(path: Path) -> int:
     """As its AV1CodecConfigurationRecord has it (AV1 in ISO base media, 2.3.3)."""
-    for kind, content in properties_of_heif(path):
+    own, every = properties_of_heif(path)
+    for kind, content in own + every:
         if kind == b"av1C" and len(content) > 2:
             return 8 if not content[2] & 0x40 else 12 if content[2] & 0x20 else 10
         if kind == b"pixi" and len(content) > 5:  # of a grid, whose tiles have the other

@@ -30,7 +30,7 @@ UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 FULL = 2  # of FFmpeg's ranges
 ALPHA_BESIDE = {"vp8", "vp9"}  # whose transparency is a clip of its own, in grey, a packet of it beside each packet
 UNUSED_ALPHA = {"rawvideo", "huffyuv"}  # in AVI, whose fourth byte means nothing
-AHEAD = 40  # pictures of transparency that wait for theirs, at most; FFmpeg decodes up to 16 at once
+AHEAD = 24  # pictures of transparency that wait for theirs, at most; FFmpeg decodes up to 16 at once
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,8 @@ class Clip:
             self.smooth = options.smooth
             self._origin = Fraction(container.start_time or 0, 1_000_000)
             self.duration = Fraction(container.duration, 1_000_000) if container.duration else None
+            if self.duration is not None and container.format.name.startswith("matroska"):
+                self.duration -= self._origin  # as that counts from 0
             rate = stream.average_rate or stream.guessed_rate or Fraction(25)
             self._usual = 1 / rate
             self.rate = options.fps or rate
@@ -189,16 +191,20 @@ class Clip:
 
     def _read_alpha(self, packet: "Packet[Any]", decoder: Any) -> None:
         """Decode the transparency of a packet; where there is none, or it is damaged, pictures are opaque."""
+        av = need_av()
         made = _alpha_packet(packet)
         if made is None:
             return
-        with suppress(need_av().FFmpegError):
+        try:
             for frame in decoder.decode(made):
                 if frame.format.components[0].bits > 8:
                     continue
                 plane = frame.planes[0]
                 levels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-                self._alphas[frame.pts] = levels.copy()
+                self._alphas.setdefault(frame.pts, levels.copy())  # of two pictures with one time, the first is shown
+        except av.FFmpegError:
+            time = (packet.pts or 0) * packet.time_base - self._origin
+            self.damage = self.damage or f"its transparency is damaged at {float(time):.2f} s"
         while len(self._alphas) > AHEAD:  # those before the part are not wanted
             del self._alphas[next(iter(self._alphas))]
 
@@ -228,7 +234,10 @@ class Clip:
         if deep and alpha is not None:  # whose lowest bits it leaves empty
             alpha = (alpha * (65535 / (65536 - 2 ** (16 - self.bits)))).round().clip(0, 65535).astype(np.uint16)
         beside = self._alphas.pop(frame.pts, None)
-        if alpha is not None and beside is not None and beside.shape == alpha.shape:
+        if alpha is not None and beside is not None:
+            import cv2
+
+            beside = cv2.resize(beside, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)  # if the size has changed
             alpha = beside.astype(alpha.dtype) * (257 if deep else 1)
         matrix = _matrix(frame)
         return _upright(pixels, matrix), None if alpha is None else _upright(alpha, matrix)
@@ -294,6 +303,7 @@ class Clip:
         with self.open() as container:
             stream = _pictures(container)
             stream.thread_type = "AUTO"
+            self._alphas.clear()
             beside = av.CodecContext.create(self.codec, "r") if self._alpha_beside else None
             if beside is not None:
                 beside.thread_count = 1  # so that it is never behind
@@ -327,9 +337,9 @@ class Clip:
 
 
 def _alpha_packet(packet: "Packet[Any]") -> "Packet[Any] | None":
-    """What Matroska has beside a packet: eight bytes of a number, and the same of transparency."""
+    """What Matroska has beside a packet: eight bytes that say what it is, 1 for transparency, and the same of that."""
     for data in packet.iter_sidedata():
-        if data.data_type == "matroska_block_additional":
+        if data.data_type == "matroska_block_additional" and bytes(data)[:8] == (1).to_bytes(8, "big"):
             made = need_av().Packet(bytes(data)[8:])
             made.pts = packet.pts
             return made

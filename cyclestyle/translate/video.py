@@ -139,9 +139,8 @@ def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
     lost = subtitles_lost(clip, target.suffix.lower())
     found = [lost] if lost else []
     if clip.has_alpha and not encoding.alpha:
-        found.append(
-            f"{clip.path}: may be transparent in places; white is laid below ({_keeping(clip, target)} keeps it)"
-        )
+        keeping = _keeping(clip, target, options)
+        found.append(f"{clip.path}: may be transparent in places; white is laid below ({keeping} keeps it)")
     own = FFMPEG_NAMES.get(clip.codec)
     if own and own != encoding.name and not options.codec:
         found.append(f"{clip.path}: is in {own}, its translation in {encoding.name} (--codec chooses)")
@@ -157,13 +156,20 @@ def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
     return found
 
 
-def _keeping(clip: Clip, target: Path) -> str:
+def _keeping(clip: Clip, target: Path, options: VideoOptions) -> str:
     """The options that keep the transparency of a clip."""
     container = CONTAINERS[target.suffix.lower()]
     if container.alpha:  # and another codec was asked for
         return "--codec " + " or ".join(name for name in container.codecs if CODECS[name].alpha)
-    formats = [suffix for suffix, other in CONTAINERS.items() if other.alpha and holds_sound(clip, suffix)]
-    return "--format " + " or ".join(suffix[1:] for suffix in formats)
+    clear = {name for name, codec in CODECS.items() if codec.alpha}
+    wanted = clear & {options.codec} or clear
+    formats = [
+        suffix[1:]
+        for suffix, other in CONTAINERS.items()
+        if other.alpha and wanted & set(other.codecs) and holds_sound(clip, suffix)
+    ]
+    without = " without --codec" if options.codec and options.codec not in clear else ""
+    return f"--format {' or '.join(formats)}{without}"
 
 
 def _label(target: Path) -> str:

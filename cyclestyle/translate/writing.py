@@ -71,7 +71,7 @@ def write_frames(
         about: what is said of the source, in a TIFF by its first page.
         origin: what all pages say of their own; None: nothing.
         quality: 1 to 100, of formats that lose something; None: 95, or without loss where the source is so, in WebP
-            and from AVIF to AVIF.
+            and from AVIF to AVIF (but for 3 of 255 where it moves).
         overwrite: whether a file that is there by the end is replaced.
 
     Raises:
@@ -103,7 +103,7 @@ def write_frames(
 
 
 def _stays_lossless(kind: str, about: About, quality: int | None) -> bool:
-    return quality is None and about.lossless and kind in ("WEBP", about.format)
+    return quality in (None, 100) and about.lossless and kind in ("WEBP", about.format)
 
 
 def _kind(path: Path) -> str:
@@ -126,7 +126,7 @@ def _write(
     exif = about.exif if kind != "JPEG" or len(about.exif) <= MOST_EXIF else b""
     options: dict[str, Any] = {"icc_profile": srgb_profile(), "dpi": about.dpi, "exif": exif, "xmp": xmp}
     special: dict[str, dict[str, Any]] = {
-        "AVIF": {"quality": quality},
+        "AVIF": {"quality": 100, "subsampling": "4:4:4"} if lossless else {"quality": quality},  # which loses little
         "HEIF": {"quality": quality},
         "JPEG": {"quality": quality, "subsampling": 0},
         "PNG": {"pnginfo": _texts(xmp)},

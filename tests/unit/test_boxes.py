@@ -39,16 +39,18 @@ def test_the_properties_of_the_primary_picture_come_first(wide: bool, version: i
     essential = 0x8000 if wide else 0x80
     path = tmp_path / "a.avif"
     path.write_bytes(avif(7, {3: [1, 2], 7: [3, 2 | essential]}, wide, version))
-    assert [content for _, content in properties_of_heif(path)] == [b"c", b"b", b"a", b"b", b"c"]
+    own, every = properties_of_heif(path)
+    assert [content for _, content in own] == [b"c", b"b"]
+    assert [content for _, content in every] == [b"a", b"b", b"c"]
     path.write_bytes(avif(9, {3: [1, 2]}, wide, version))
-    assert [content for _, content in properties_of_heif(path)] == [b"a", b"b", b"c"]
+    assert properties_of_heif(path) == ([], every)
 
 
 def test_damaged_boxes_end_what_is_read(tmp_path: Path) -> None:
     whole, path = avif(7, {7: [3]}), tmp_path / "a.avif"
     for end in range(1, len(whole)):
         path.write_bytes(whole[:end])
-        assert len(properties_of_heif(path)) <= 4
+        assert properties_of_heif(path) == ([], [])
     data = box(b"aaaa", b"1") + struct.pack(">I4s", 4, b"bbbb") + box(b"cccc", b"2")
     assert [found.kind for found in boxes(data, 0, len(data))] == [b"aaaa"]
     last = box(b"aaaa", b"1") + struct.pack(">I4s", 0, b"bbbb") + b"to the end"

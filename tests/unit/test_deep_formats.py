@@ -1,6 +1,7 @@
 """PPM, JPEG 2000, AVIF and HEIC of more than 8 bits a channel."""
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_moving_avif_of_10_bits_is_read_in_8(tmp_path: Path) -> None:
 def test_a_grid_tells_its_bits_itself_and_no_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for told, bits in ((10, 10), (28, 12)):  # of which a table would take gigabytes
         properties = [(b"pixi", bytes([0, 0, 0, 0, 3, told, told, told])), (b"av1C", b"\x81\0\0\0")]
-        monkeypatch.setattr("cyclestyle.deep.properties_of_heif", lambda path, found=properties: found)
+        monkeypatch.setattr("cyclestyle.deep.properties_of_heif", lambda path, found=properties: ([], found))
         image = Image.new("RGB", (1, 1))
         image.format = "AVIF"
         assert bits_of(image, Path("a.avif")) == bits
@@ -237,6 +238,11 @@ def test_avif_stays_lossless_if_it_was(bits: int, tmp_path: Path) -> None:
     source, [read_back] = read(tmp_path / "a.avif")
     assert (source.about.lossless, source.about.format, source.about.bits) == (True, "AVIF", bits)
     assert np.array_equal(read_back.pixels, frame.pixels)
+    write_frames(tmp_path / "b.avif", [frame], source.about, quality=100)
+    assert np.array_equal(read(tmp_path / "b.avif")[1][0].pixels, frame.pixels)
+    if bits == 8:
+        write_frames(tmp_path / "b.avif", [frame] * 2, replace(source.about, milliseconds=[40, 40]))
+        assert np.abs(read(tmp_path / "b.avif")[1][1].pixels.astype(int) - frame.pixels).max() <= 3
     for about, quality in ((source.about, 90), (About(lossless=True, format="PNG", bits=bits), None)):
         write_frames(tmp_path / "b.avif", [frame], about, quality=quality)
         source, [read_back] = read(tmp_path / "b.avif")

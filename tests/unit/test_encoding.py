@@ -61,10 +61,12 @@ def test_a_codec_that_is_written_in_8_bits_makes_way_for_one_that_keeps_10(
     assert capsys.readouterr().out == f"{source}: is in vp9, its translation in {name} (--codec chooses)\n"
 
 
-def clear(path: Path, codec: str, kind: str, count: int = 9) -> tuple[Path, np.ndarray]:
+def clear(
+    path: Path, codec: str, kind: str, count: int = 9, size: tuple[int, int] = (96, 64)
+) -> tuple[Path, np.ndarray]:
     """A clip that fades in from the left, and its pictures, uint8 (N, H, W, 4)."""
-    pictures = np.concatenate([drawn(count, (96, 64)), np.zeros((count, 64, 96, 1), np.uint8)], -1)
-    pictures[..., 3] = (np.arange(96) * 4 - 60 + 5 * (np.arange(count) % 60)[:, None, None]).clip(0, 255)
+    pictures = np.concatenate([drawn(count, size), np.zeros((count, size[1], size[0], 1), np.uint8)], -1)
+    pictures[..., 3] = (np.arange(size[0]) * 4 - 60 + 5 * (np.arange(count) % 60)[:, None, None]).clip(0, 255)
     write_clip(path, pictures, codec=codec, pix_fmt=kind, color_range=2 if "rgb" in kind else 1)
     return path, pictures
 
@@ -121,6 +123,9 @@ def test_white_is_laid_below_where_a_container_holds_no_transparency(
     assert capsys.readouterr().out.splitlines() == [line]
     translated(translator, path, codec="av1")
     assert "white is laid below (--codec vp9 keeps it)" in capsys.readouterr().out
+    for codec, hint in (("h264", "--format mov or mkv or webm without --codec"), ("vp9", "--format mkv or webm")):
+        translated(translator, path, target=tmp_path / f"{codec}.mp4", codec=codec)
+        assert f"white is laid below ({hint} keeps it)" in capsys.readouterr().out
     settings = Settings(1, 10**6, 95, None)
     translate_video(of_frames(same), translator, path, tmp_path / "b.mp4", settings, tell=False)
     assert capsys.readouterr().out == ""
@@ -185,20 +190,24 @@ def test_prores_of_an_odd_width_has_its_last_columns(width: int, translator: Any
     assert np.abs(made[:, -4:] - pictures[0, :, -4:]).max() < 5
 
 
-def test_pictures_of_which_no_transparency_is_told_are_opaque(translator: Any, tmp_path: Path) -> None:
-    path, pictures = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 12)
-    with av.open(str(path)) as source, av.open(str(tmp_path / "b.webm"), "w") as out:
-        stream = out.add_stream_from_template(source.streams.video[0], opaque=True)
+def remuxed(path: Path, out: Path, change: Any) -> Path:
+    """A transparent webm whose packets a function has changed, from their numbers and themselves."""
+    with av.open(str(path)) as source, av.open(str(out), "w") as made:
+        stream = made.add_stream_from_template(source.streams.video[0], opaque=True)
         stream.metadata["alpha_mode"] = "1"
         for number, packet in enumerate(source.demux(video=0)):
             if packet.size:
-                if 4 <= number < 8:
-                    pts, packet = packet.pts, av.Packet(bytes(packet))
-                    packet.pts = packet.dts = pts
-                    packet.time_base = Fraction(1, 1000)
-                packet.stream = stream
-                out.mux(packet)
-    made = shown(translated(translator, tmp_path / "b.webm"))
+                pts, packet = packet.pts, change(number, packet)
+                packet.pts = packet.dts = pts
+                packet.time_base, packet.stream = Fraction(1, 1000), stream
+                made.mux(packet)
+    return out
+
+
+def test_pictures_of_which_no_transparency_is_told_are_opaque(translator: Any, tmp_path: Path) -> None:
+    path, pictures = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 12)
+    part = remuxed(path, tmp_path / "b.webm", lambda n, packet: av.Packet(bytes(packet)) if 4 <= n < 8 else packet)
+    made = shown(translated(translator, part))
     assert len(made) == 12
     for number, shot in enumerate(made):
         assert shot.alpha is not None
@@ -208,6 +217,53 @@ def test_pictures_of_which_no_transparency_is_told_are_opaque(translator: Any, t
             assert np.abs(shot.alpha - pictures[number, ..., 3].astype(float)).max() < 12
         else:  # made from those that are not there
             assert shot.alpha.min() < 12
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_damaged_transparency_is_told_and_other_notes_are_none(number: int, tmp_path: Path) -> None:
+    path, _ = clear(tmp_path / "a.webm", "libvpx-vp9", "yuva420p", 3)
+
+    def change(at: int, packet: Any) -> Any:
+        made, [data] = av.Packet(bytes(packet)), packet.iter_sidedata()
+        content = bytes(data)[8:]
+        data.update(number.to_bytes(8, "big") + (b"?" * len(content) if number == 1 else content))
+        made.set_sidedata(data)
+        return made
+
+    clip = Clip(remuxed(path, tmp_path / "b.webm", change), VideoOptions())
+    assert all(shot.alpha is not None and shot.alpha.min() == 255 for shot in clip.shots())
+    assert clip.damage == ("its transparency is damaged at 0.00 s" if number == 1 else None)
+
+
+def test_transparency_changes_its_size_with_the_pictures(tmp_path: Path) -> None:
+    parts = [clear(tmp_path / f"{n}.webm", "libvpx-vp9", "yuva420p", 3)[0] for n in range(2)]
+    clear(tmp_path / "1.webm", "libvpx-vp9", "yuva420p", 3, (192, 128))
+    with (
+        av.open(str(parts[0])) as first,
+        av.open(str(parts[1])) as second,
+        av.open(str(tmp_path / "a.webm"), "w") as out,
+    ):
+        stream = out.add_stream_from_template(first.streams.video[0], opaque=True)
+        stream.metadata["alpha_mode"] = "1"
+        for source, shift in ((first, 0), (second, 120)):
+            for packet in source.demux(video=0):
+                if packet.size:
+                    packet.pts = packet.dts = packet.pts + shift
+                    packet.stream = stream
+                    out.mux(packet)
+    for shot in shown(tmp_path / "a.webm"):
+        assert shot.alpha is not None
+        assert shot.alpha.shape == (64, 96)
+        assert shot.alpha[:, 0].max() < 12
+        assert shot.alpha[:, -1].min() > 240
+
+
+def test_a_webm_that_begins_late_is_not_cut_off(tmp_path: Path) -> None:
+    times = [7000 + 40 * number for number in range(30)]
+    clip = Clip(write_clip(tmp_path / "a.webm", drawn(30), times), VideoOptions())
+    assert len(list(clip.shots())) == 30
+    assert clip.damage is None
+    assert clip.duration == pytest.approx(1.2, abs=0.05)
 
 
 def test_the_fourth_byte_of_avi_means_nothing(translator: Any, tmp_path: Path) -> None:
