@@ -15,10 +15,11 @@ import numpy as np
 
 from cyclestyle.errors import UserError
 from cyclestyle.images import ImageError
+from cyclestyle.translate import clip_alpha
 from cyclestyle.translate.video_options import READ_ONLY, VideoOptions
 
 if TYPE_CHECKING:
-    from av import Packet, VideoFrame
+    from av import VideoFrame
     from av.container import InputContainer
     from av.video.reformatter import VideoReformatter
     from av.video.stream import VideoStream
@@ -28,9 +29,7 @@ SAFE = 2  # seconds before the wanted picture that a search goes to, as those ju
 GAP = Fraction(1, 2)  # seconds that a whole file may be shorter than it says, or that times may go back in it
 UNSPECIFIED, BT709, WIDE_GAMUT, HDR = 2, 1, 9, (16, 18)  # as H.273 counts them
 FULL = 2  # of FFmpeg's ranges
-ALPHA_BESIDE = {"vp8", "vp9"}  # whose transparency is a clip of its own, in grey, a packet of it beside each packet
 UNUSED_ALPHA = {"rawvideo", "huffyuv"}  # in AVI, whose fourth byte means nothing
-AHEAD = 24  # pictures of transparency that wait for theirs, at most; FFmpeg decodes up to 16 at once
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,8 @@ class Clip:
             self.lossless = stream.codec_context.codec.lossless and not stream.codec_context.codec.lossy
             kind = stream.codec_context.format
             marked = {key.lower(): value for key, value in stream.metadata.items()}.get("alpha_mode") == "1"
-            self._alpha_beside = marked and self.codec in ALPHA_BESIDE
-            self._alphas: dict[int | None, np.ndarray] = {}  # by the times of their pictures
+            self._alpha_beside = marked and self.codec in clip_alpha.CODECS
+            self._beside: clip_alpha.AlphaBeside | None = None
             inside = kind is not None and any(part.is_alpha for part in kind.components)
             unused = container.format.name == "avi" and self.codec in UNUSED_ALPHA
             self.has_alpha = self._alpha_beside or (inside and not unused)
@@ -189,25 +188,6 @@ class Clip:
                     except need_av().FFmpegError as error:
                         raise ImageError(f"{self.path}: its colours cannot be read: {error.strerror}") from None
 
-    def _read_alpha(self, packet: "Packet[Any]", decoder: Any) -> None:
-        """Decode the transparency of a packet; where there is none, or it is damaged, pictures are opaque."""
-        av = need_av()
-        made = _alpha_packet(packet)
-        if made is None:
-            return
-        try:
-            for frame in decoder.decode(made):
-                if frame.format.components[0].bits > 8:
-                    continue
-                plane = frame.planes[0]
-                levels = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
-                self._alphas.setdefault(frame.pts, levels.copy())  # of two pictures with one time, the first is shown
-        except av.FFmpegError:
-            time = (packet.pts or 0) * packet.time_base - self._origin
-            self.damage = self.damage or f"its transparency is damaged at {float(time):.2f} s"
-        while len(self._alphas) > AHEAD:  # those before the part are not wanted
-            del self._alphas[next(iter(self._alphas))]
-
     def _shown(
         self, frame: "VideoFrame", size: tuple[int, int], reformatter: "VideoReformatter"
     ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -233,11 +213,8 @@ class Clip:
             pixels += np.minimum(pixels >> 8, 65535 - pixels)  # as FFmpeg counts white as 65280
         if deep and alpha is not None:  # whose lowest bits it leaves empty
             alpha = (alpha * (65535 / (65536 - 2 ** (16 - self.bits)))).round().clip(0, 65535).astype(np.uint16)
-        beside = self._alphas.pop(frame.pts, None)
+        beside = self._beside.take(frame.pts, pixels.shape[:2]) if self._beside else None
         if alpha is not None and beside is not None:
-            import cv2
-
-            beside = cv2.resize(beside, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)  # if the size has changed
             alpha = beside.astype(alpha.dtype) * (257 if deep else 1)
         matrix = _matrix(frame)
         return _upright(pixels, matrix), None if alpha is None else _upright(alpha, matrix)
@@ -303,10 +280,7 @@ class Clip:
         with self.open() as container:
             stream = _pictures(container)
             stream.thread_type = "AUTO"
-            self._alphas.clear()
-            beside = av.CodecContext.create(self.codec, "r") if self._alpha_beside else None
-            if beside is not None:
-                beside.thread_count = 1  # so that it is never behind
+            self._beside = clip_alpha.AlphaBeside(self.codec) if self._alpha_beside else None
             base = stream.time_base or Fraction(1, 1000)
             if place is not None:
                 with suppress(av.FFmpegError):
@@ -318,8 +292,13 @@ class Clip:
                         reached = max(reached, (packet.pts + (packet.duration or 0)) * packet.time_base)
                     if packet.stream.index != stream.index:
                         continue
-                    if beside is not None:
-                        self._read_alpha(packet, beside)
+                    try:
+                        if self._beside:
+                            self._beside.read(packet)
+                    except av.FFmpegError:
+                        self.damage = (
+                            self.damage or f"its transparency is damaged at {float(time - self._origin):.2f} s"
+                        )
                     try:
                         frames = stream.decode(packet)
                     except av.FFmpegError:
@@ -334,16 +313,6 @@ class Clip:
                 self.damage = f"damaged after {float(time - self._origin):.2f} s"
             if self.duration is not None and reached < self._origin + self.duration - GAP:
                 self.damage = f"cut off after {float(time - self._origin):.2f} of {float(self.duration):.2f} s"
-
-
-def _alpha_packet(packet: "Packet[Any]") -> "Packet[Any] | None":
-    """What Matroska has beside a packet: eight bytes that say what it is, 1 for transparency, and the same of that."""
-    for data in packet.iter_sidedata():
-        if data.data_type == "matroska_block_additional" and bytes(data)[:8] == (1).to_bytes(8, "big"):
-            made = need_av().Packet(bytes(data)[8:])
-            made.pts = packet.pts
-            return made
-    return None
 
 
 def _pictures(container: "InputContainer") -> "VideoStream":
