@@ -83,6 +83,11 @@ def _cicp(path: Path) -> tuple[int, int] | None:
     return None
 
 
+def differ_from_srgb(primaries: int, transfer: int) -> bool:
+    """Whether colours of code points are others than those of sRGB, as far as they are known here."""
+    return primaries in PRIMARIES or transfer in (LINEAR, PQ, HLG)
+
+
 def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarray:
     """Colours of code points in sRGB; of HDR, diffuse white becomes white, and what is brighter is cut.
 
@@ -91,10 +96,8 @@ def coded_to_srgb(pixels: np.ndarray, primaries: int, transfer: int) -> np.ndarr
         primaries, transfer: ColourPrimaries and TransferCharacteristics of H.273; unknown ones count as those of sRGB.
 
     Returns:
-        uint16 (H, W, 3); the same array where there is nothing to do.
+        uint16 (H, W, 3).
     """
-    if primaries not in PRIMARIES and transfer not in (LINEAR, PQ, HLG):
-        return pixels
     light = _light(transfer).astype(np.float32)
     matrix = PRIMARIES.get(primaries, np.eye(3)).astype(np.float32)
     made = np.empty_like(pixels)

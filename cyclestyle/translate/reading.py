@@ -27,7 +27,7 @@ from cyclestyle.images import (
     upright,
 )
 from cyclestyle.translate.exif import kept_exif
-from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb
+from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb, differ_from_srgb
 from cyclestyle.translate.xmp import kept_xmp
 
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
@@ -163,7 +163,7 @@ class Source:
             with self._decoding():
                 self._seek(number)
                 frame = self._read_deep(number) if number in self._deep else _read(self._image, self._profile)
-            if self._coded:
+            if self._coded and differ_from_srgb(*self._coded):
                 frame = _decoded(frame, *self._coded)
             bits, read = self._bits.get(number, self._bits[0]), frame.pixels.itemsize * 8 if self.deep else 8
             if bits > read:

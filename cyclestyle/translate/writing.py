@@ -313,9 +313,7 @@ def _write_exact_avif(
     file.write(_by_opencv(cv2.imencodeWithMetadata, ".avif", planes, list(said), list(said.values()), options))
 
 
-def _write_deep_heic(
-    file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int | None
-) -> None:
+def _write_deep_heic(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
     """10 or 12 bit a channel, which Pillow has no mode for."""
     import pillow_heif
 
