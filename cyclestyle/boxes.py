@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 CODESTREAM = b"\xff\x4f\xff\x51"  # how JPEG 2000 begins without boxes
+COD, TILE = 0xFF52, 0xFF90  # markers in it: how it is coded, and the end of its header
+RGB = 0  # MatrixCoefficients of H.273
 YCC, CMYK = 18, 12  # colour spaces of JPEG 2000 (ISO 15444-1, I.5.3.3)
 
 
@@ -49,6 +51,21 @@ def colours_of_heif(path: Path) -> tuple[int, int, int] | None:
     return None
 
 
+def has_all_colours(path: Path) -> bool:
+    """Whether an AVIF or HEIC is coded as those without loss are: an AVIF as red, green and blue, or as grey; a HEIC
+    with as many samples of colour as of brightness, or as grey.
+    """
+    own, every = properties_of_heif(path)
+    coded = [(kind, content) for kind, content in own if kind in (b"av1C", b"hvcC")] or every  # of a grid, its tiles
+    for kind, content in coded:
+        if kind == b"av1C" and len(content) > 2 and content[2] & 0x10:
+            return True
+        if kind == b"hvcC" and len(content) > 16:
+            return content[16] & 3 in (0, 3)
+    colours = colours_of_heif(path)
+    return colours is not None and colours[2] == RGB
+
+
 def _properties(data: Any) -> tuple[list[tuple[bytes, bytes]], list[tuple[bytes, bytes]]]:
     found: dict[bytes, Box] = {}
     for meta in boxes(data, 0, len(data)):
@@ -88,10 +105,18 @@ class Jpeg2000(NamedTuple):
     Attributes:
         bits: of a channel, most.
         plain: whether it is grey or RGB, perhaps with alpha, each channel of the same size and kind.
+        reversible: whether it is coded as those without loss are, in whole numbers (A.6.1).
     """
 
     bits: int
     plain: bool
+    reversible: bool = False
+
+
+def jpeg_2000_of(path: Path) -> Jpeg2000:
+    """Of a file."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return jpeg_2000(data)
 
 
 def jpeg_2000(data: Any) -> Jpeg2000:
@@ -114,7 +139,20 @@ def jpeg_2000(data: Any) -> Jpeg2000:
         return Jpeg2000(8, False)
     alike = len(set(channels)) == 1 and channels[0][0] < 128 and channels[0][1:] == (1, 1)
     plain = alike and count in (1, 3, 4) and coded_as not in (YCC, CMYK) and left == above == 0
-    return Jpeg2000(max((depth & 0x7F for depth, _, _ in channels), default=7) + 1, plain)
+    return Jpeg2000(max((depth & 0x7F for depth, _, _ in channels), default=7) + 1, plain, _is_reversible(data, start))
+
+
+def _is_reversible(data: Any, at: int) -> bool:
+    """Whether the wavelets of a codestream are those of 5 and 3 taps, as the segment COD of its header says."""
+    at += 2
+    while at + 14 <= len(data):
+        marker, length = struct.unpack_from(">2H", data, at)
+        if marker == COD:
+            return bool(data[at + 13] == 1)
+        if length < 2 or marker == TILE:
+            return False
+        at += 2 + length
+    return False
 
 
 def _colour_space(data: Any, header: Box) -> int:

@@ -1,19 +1,20 @@
 """Pictures of more than 8 bits a channel, of which Pillow keeps 8, or in JPEG 2000 makes black of white."""
 
 import io
-import mmap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, PpmImagePlugin
 
-from cyclestyle.boxes import jpeg_2000, properties_of_heif
+from cyclestyle.boxes import jpeg_2000, jpeg_2000_of, properties_of_heif
 
 BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT = 258, 262, 284, 338, 339  # of TIFF
 WHITE_IS_ZERO, CMYK = 0, 5  # values of the second
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # of the fourth: what the fourth channel is; else it is alpha
 UNSIGNED = 1  # of the last
+AT_ONCE = 16  # frames of an AVIF: to come to one, OpenCV decodes all before it
 
 
 def bits_of(image: Image.Image, path: Path) -> int:
@@ -30,7 +31,7 @@ def bits_of(image: Image.Image, path: Path) -> int:
     if image.format == "AVIF":
         return _bits_of_avif(path)
     if image.format == "JPEG2000":
-        return _bits_of_jpeg_2000(path)
+        return jpeg_2000_of(path).bits
     if image.format == "PPM" and image.mode != "F" and tiles:
         return _largest(tiles[0].args).bit_length()
     if image.mode.startswith("I;16") or any(";16" in str(tile.args) or tile.codec_name == "SGI16" for tile in tiles):
@@ -42,18 +43,13 @@ def is_read_deep(image: Image.Image, bits: int) -> bool:
     """Whether `read_deep` takes a picture of so many bits a channel; else it is for Pillow."""
     if bits <= 8:
         return False
-    moves = getattr(image, "n_frames", 1) > 1
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         plain = set(tags.get(SAMPLE_FORMAT, (UNSIGNED,))) == {UNSIGNED} and tags.get(PHOTOMETRIC) != CMYK
         return plain and set(tags.get(BITS_PER_SAMPLE, ())) == {16}
     if image.format == "AVIF":
-        return not moves and opencv().haveImageWriter("a.avif")  # some builds are without it
-    return (
-        (image.format == "PNG" and not moves)
-        or image.format in ("HEIF", "JPEG2000")
-        or (image.format == "PPM" and image.mode == "RGB")
-    )
+        return has_avif("imdecodeanimation") if getattr(image, "n_frames", 1) > 1 else has_avif()
+    return image.format in ("HEIF", "JPEG2000", "PNG") or (image.format == "PPM" and image.mode == "RGB")
 
 
 def read_deep(
@@ -95,11 +91,35 @@ def read_deep(
         hidden = image.info.get("transparency") if image.format == "PNG" else None
         alpha = np.where(pixels == hidden, 0, 65535).astype(np.uint16) if isinstance(hidden, int) else None
         return pixels, alpha
-    colours = np.ascontiguousarray(pixels[..., 2::-1])
-    if pixels.shape[2] == 3 or UNSPECIFIED in extra:
+    colours, alpha = _parted(pixels)
+    if alpha is None or UNSPECIFIED in extra:
         return colours, None
-    alpha = np.ascontiguousarray(pixels[..., 3])
     return _undone(colours, alpha) if PREMULTIPLIED in extra else colours, alpha
+
+
+def read_moving_avif(encoded: np.ndarray, bits: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """So many frames of more than 8 bits, each as of `read_deep`.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    cv2 = opencv()
+    for start in range(0, count, AT_ONCE):
+        try:
+            _, animation = cv2.imdecodeanimation(encoded, start, min(AT_ONCE, count - start))
+            frames = animation.frames
+        except cv2.error:
+            frames = ()
+        if len(frames) < min(AT_ONCE, count - start) or any(frame.dtype != np.uint16 for frame in frames):
+            raise ValueError(f"{bits} bits a channel of a rare kind, or damaged")
+        for frame in frames:
+            yield _parted(_widened(frame, bits))
+
+
+def _parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """OpenCV's (H, W, 3 or 4) as red, green and blue, and alpha."""
+    colours = np.ascontiguousarray(pixels[..., 2::-1])
+    return colours, np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] > 3 else None
 
 
 def opencv() -> Any:
@@ -111,6 +131,28 @@ def opencv() -> Any:
     else:
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     return cv2
+
+
+def has_avif(function: str = "imdecode") -> bool:
+    """Whether OpenCV knows it, of which some builds do not, and has a function, which older ones have not."""
+    cv2 = opencv()
+    return hasattr(cv2, function) and bool(cv2.haveImageWriter("a.avif"))
+
+
+def encoded_by(encode: Any, *args: Any) -> bytes:
+    """The file that one of OpenCV's functions makes.
+
+    Raises:
+        ValueError: it refuses.
+    """
+    try:
+        done, encoded = encode(*args)
+    except opencv().error:
+        done = False
+    if not done:
+        raise ValueError("the encoder refuses so many pixels")
+    file: bytes = encoded.tobytes()
+    return file
 
 
 def _decoded(encoded: np.ndarray, bits: int, page: int | None = None) -> np.ndarray:
@@ -184,8 +226,3 @@ def _bits_of_avif(path: Path) -> int:
         if kind == b"pixi" and len(content) > 5:  # of a grid, whose tiles have the other
             return min(max(content[5:]), 12)
     return 8
-
-
-def _bits_of_jpeg_2000(path: Path) -> int:
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        return jpeg_2000(data).bits

@@ -162,7 +162,7 @@ class _Work:
         """An animation: frame by frame, as the encoder asks for them."""
         self._settle(0)
         target = loaded.job.target
-        if not holds_frames(target, loaded.source.deep):
+        if not holds_frames(target):
             self._say(loaded.job, "frames", f"is of {loaded.source.count} frames, {target.suffix} holds the first")
         files = range(len(loaded.job.files))
         self._done(self._write(loaded, [self._frames(loaded, file) for file in files]))

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image, ImageCms
 
-from cyclestyle.boxes import colours_of_heif
-from cyclestyle.deep import bits_of, is_read_deep, read_deep
+from cyclestyle.boxes import has_all_colours, jpeg_2000_of
+from cyclestyle.deep import bits_of, is_read_deep, read_deep, read_moving_avif
 from cyclestyle.images import (
     MOST_PIXELS,
     ImageError,
@@ -26,13 +26,13 @@ from cyclestyle.images import (
     to_8_bit,
     upright,
 )
+from cyclestyle.translate.apng import MovingPng, Still
 from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb, differ_from_srgb
 from cyclestyle.translate.xmp import kept_xmp
 
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
-LOSSY = {"HEIF", "JPEG", "JPEG2000", "MPO"}  # AVIF and WebP may be
-RGB, YCC = 0, 6  # MatrixCoefficients of H.273
+LOSSY = {"JPEG", "MPO"}
 ALLOW_MORE = "; --max-megapixels allows more, if you trust the file"
 
 
@@ -59,7 +59,7 @@ class About:
         dpi: resolution in print, if known.
         milliseconds: for each frame of an animation, how long it is shown.
         loop: how often an animation is shown, 0: for ever; None: once.
-        lossless: whether the file keeps every pixel as it was.
+        lossless: whether the file keeps every pixel as it was, as far as its way of coding tells.
         format: as Pillow calls it.
         bits: of a channel.
     """
@@ -94,6 +94,7 @@ class Source:
         self._path, self._most = path, most
         self.deep = False
         self.cut: tuple[int, int] | None = None
+        self._apng: MovingPng | None = None
         self._bits: dict[int, int] = {}  # of each page
         self._deep: set[int] = set()  # those that Pillow would not read in full
         self._image = open_image(path, most, ALLOW_MORE)
@@ -106,19 +107,21 @@ class Source:
     def _describe(self, path: Path) -> None:
         with self._decoding():
             several = self._image.format in SEVERAL
-            # A PNG may begin with a picture that is shown where nothing moves.
-            self._first = int(several and getattr(self._image, "default_image", False))
-            self.count: int = getattr(self._image, "n_frames", 1) - self._first if several else 1
+            self.count: int = getattr(self._image, "n_frames", 1) if several else 1
+            if self._image.format == "PNG" and self.count > 1:
+                self._apng = MovingPng(self._encoded.tobytes())
+                self.count = len(self._apng.milliseconds)
             pages = range(self.count) if self._image.format == "TIFF" else range(1)
             for number in pages:  # of which this is told only before they are decoded
                 self._measure(number)
             self._seek(0)
+            self._composed = self._apng is not None or (self._image.format == "AVIF" and self._moves_deep())
             self._coded = code_points(self._image, path)
             self.about = About(
                 exif=kept_exif(self._image),
                 xmp=kept_xmp(self._image, path),
                 dpi=_dpi(self._image),
-                milliseconds=[self._shown(number) for number in range(self.count)] if self.count > 1 else [],
+                milliseconds=self._times() if self.count > 1 else [],
                 loop=self._image.info.get("loop", 0 if self._image.format == "AVIF" else None),
                 lossless=_is_lossless(path, self._image),
                 format=self._image.format,
@@ -139,8 +142,8 @@ class Source:
         return decoding(self._path, self._most, ALLOW_MORE)
 
     def _seek(self, number: int) -> None:
-        if self.count > 1 or self._first:  # the one picture of a HEIC or a PSD need not be the first
-            self._image.seek(self._first + number)
+        if self.count > 1 and not self._apng:  # the one picture of a HEIC or a PSD need not be the first
+            self._image.seek(number)
             check_pixels(self._image, self._path, self._most, ALLOW_MORE)
 
     def _measure(self, number: int) -> None:
@@ -148,21 +151,36 @@ class Source:
         bits = self._bits[number] = bits_of(self._image, self._path)
         if is_read_deep(self._image, bits):
             self._deep.add(number)
-        one = self.count == 1 or self._image.format == "TIFF"  # what moves is written in 8 bits
-        self.deep = self.deep or number in self._deep or (one and self._image.mode.startswith(("F", "I")))
+        self.deep = self.deep or number in self._deep or self._image.mode.startswith(("F", "I"))
 
-    def _shown(self, number: int) -> float:
-        self._seek(number)
-        if self._image.format in ("AVIF", "WEBP"):  # which tell only then
-            self._image.load()
-        return float(self._image.info.get("duration", 0))
+    def _moves_deep(self) -> bool:
+        """Whether an AVIF is one of frames of more than 8 bits that OpenCV reads, of which there are some."""
+        if self.count == 1 or not self.deep:
+            return False
+        try:
+            next(read_moving_avif(self._encoded, self._bits[0], 1))
+        except ValueError:
+            self.deep = False
+            self._deep.clear()
+        return self.deep
+
+    def _times(self) -> list[float]:
+        if self._apng:
+            return self._apng.milliseconds
+        times = []
+        for number in range(self.count):
+            self._seek(number)
+            if self._image.format in ("AVIF", "WEBP"):  # which tell only then
+                self._image.load()
+            times.append(float(self._image.info.get("duration", 0)))
+        return times
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order, decoded one at a time."""
+        moving = self._moving() if self._composed else None
         for number in range(self.count):
             with self._decoding():
-                self._seek(number)
-                frame = self._read_deep(number) if number in self._deep else _read(self._image, self._profile)
+                frame = next(moving) if moving else self._still(number)
             if self._coded and differ_from_srgb(*self._coded):
                 frame = _decoded(frame, *self._coded)
             bits, read = self._bits.get(number, self._bits[0]), frame.pixels.itemsize * 8 if self.deep else 8
@@ -178,8 +196,10 @@ class Source:
     def _encoded(self) -> np.ndarray:
         return np.fromfile(self._path, np.uint8)
 
-    def _read_deep(self, number: int) -> Frame:
-        """16 bit a channel, of which Pillow would keep 8."""
+    def _still(self, number: int) -> Frame:
+        self._seek(number)
+        if number not in self._deep:
+            return _read(self._image, self._profile)
         try:
             colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
         except ValueError:
@@ -187,13 +207,27 @@ class Source:
                 raise
             self.deep = False  # some of which OpenCV does not read
             return _read(self._image, self._profile)
-        if self._image.format != "TIFF":  # which is turned
-            orientation = orientation_of(self._image)
-            colours, alpha = _upright(colours, orientation), None if alpha is None else _upright(alpha, orientation)
-        profile = self._profile
-        if profile and profile[16:20] == b"GRAY" and colours.ndim == 3 and (colours == colours[..., :1]).all():
-            colours = np.ascontiguousarray(colours[..., 0])  # OpenCV made three of one
-        return Frame(_deep_to_srgb(colours, profile), alpha)
+        frame = Frame(_grey_or_rgb_to_srgb(colours, self._profile), alpha)
+        return frame if self._image.format == "TIFF" else _turned(frame, orientation_of(self._image))  # that is turned
+
+    def _moving(self) -> Iterator[Frame]:
+        """Frames that are laid over others, or of more than 8 bits."""
+        orientation = orientation_of(self._image)
+        frames = self._apng.frames(self._part_of_png) if self._apng else self._frames_of_avif()
+        for colours, alpha in frames:
+            yield _turned(Frame(colours, alpha), orientation)
+
+    def _part_of_png(self, still: bytes) -> Still:
+        with Image.open(io.BytesIO(still)) as image:
+            if not self.deep:
+                frame = _read(image, self._profile)
+                return frame.pixels, frame.alpha
+            colours, alpha = read_deep(image, np.frombuffer(still, np.uint8), self._bits[0])
+            return _grey_or_rgb_to_srgb(colours, self._profile), alpha
+
+    def _frames_of_avif(self) -> Iterator[Still]:
+        for colours, alpha in read_moving_avif(self._encoded, self._bits[0], self.count):
+            yield _grey_or_rgb_to_srgb(colours, self._profile), alpha
 
 
 def _read(image: Image.Image, profile: bytes | None) -> Frame:
@@ -274,6 +308,13 @@ def _deep_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
     return (colours * 257).round_().numpy().astype(np.uint16)
 
 
+def _grey_or_rgb_to_srgb(pixels: np.ndarray, profile: bytes | None) -> np.ndarray:
+    """The same, where three channels may have been made of one."""
+    if profile and profile[16:20] == b"GRAY" and pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = np.ascontiguousarray(pixels[..., 0])
+    return _deep_to_srgb(pixels, profile)
+
+
 def _to_16_bit(frame: Frame) -> Frame:
     if frame.pixels.dtype == np.uint16:
         return frame
@@ -286,8 +327,10 @@ def _to_8_bit(frame: Frame) -> Frame:
 
 
 def _is_lossless(path: Path, image: Image.Image) -> bool:
-    if image.format == "AVIF":  # which tells it by colours that stay red, green and blue
-        return (colours_of_heif(path) or (0, 0, YCC))[2] == RGB
+    if image.format in ("AVIF", "HEIF"):
+        return has_all_colours(path)
+    if image.format == "JPEG2000":
+        return jpeg_2000_of(path).reversible
     if image.format != "WEBP":
         return image.format not in LOSSY
     with path.open("rb") as file:
@@ -305,8 +348,14 @@ def _dpi(image: Image.Image) -> tuple[float, float] | None:
     return (float(dpi[0]), float(dpi[1])) if dpi and all(1 < float(d) < 1e5 for d in dpi) else None
 
 
+def _turned(frame: Frame, orientation: int) -> Frame:
+    """As EXIF says that it is to be shown."""
+    alpha = None if frame.alpha is None else _upright(frame.alpha, orientation)
+    return Frame(_upright(frame.pixels, orientation), alpha)
+
+
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """As EXIF says that (H, W) or (H, W, C) is to be shown."""
+    """(H, W) or (H, W, C), turned."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -3,6 +3,7 @@
 import io
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
-from cyclestyle.deep import opencv
+from cyclestyle.boxes import RGB
+from cyclestyle.deep import encoded_by, has_avif, opencv
 from cyclestyle.files import atomic_write
 from cyclestyle.images import CPU, ImageError, register_heic, to_8_bit
 from cyclestyle.memory import free_memory, size_text
 from cyclestyle.provenance import Provenance, xmp_packet
+from cyclestyle.translate.apng import SIGNATURE, chunk, chunks, write_moving
 from cyclestyle.translate.exif import extra_tags, tiff_tags, with_directories
+from cyclestyle.translate.moving_avif import moving_avif
 from cyclestyle.translate.reading import About, Frame
 from cyclestyle.translate.xmp import without_source_type
 
 XMP_IN_PNG, XMP_TAG = "XML:com.adobe.xmp", 700
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 FORMATS = {"AVIF", "GIF", "HEIF", "JPEG", "PNG", "TIFF", "WEBP"}  # those that can say where a picture is from
 TRANSPARENT = FORMATS - {"JPEG"}
 MOST_EXIF = 65527  # bytes, in a JPEG
@@ -38,9 +41,9 @@ def suffixes() -> frozenset[str]:
     return frozenset(s for s, kind in registered.items() if kind in FORMATS and kind in Image.SAVE)
 
 
-def holds_frames(path: Path, deep: bool = False) -> bool:
-    """Whether the format of the suffix has room for several frames or pages, of 16 bit if they are deep."""
-    return _kind(path) in ANIMATED and not (deep and _kind(path) == "PNG")
+def holds_frames(path: Path) -> bool:
+    """Whether the format of the suffix has room for several frames or pages."""
+    return _kind(path) in ANIMATED
 
 
 def not_held(path: Path, frame: Frame, about: About) -> list[str]:
@@ -70,8 +73,8 @@ def write_frames(
     Args:
         about: what is said of the source, in a TIFF by its first page.
         origin: what all pages say of their own; None: nothing.
-        quality: 1 to 100, of formats that lose something; None: 95, or without loss where the source is so, in WebP
-            and from AVIF to AVIF (but for 3 of 255 where it moves).
+        quality: 1 to 100, of formats that lose something; None: 95, or without loss where the source is so, in WebP,
+            from AVIF to AVIF and from HEIC to HEIC.
         overwrite: whether a file that is there by the end is replaced.
 
     Raises:
@@ -87,13 +90,13 @@ def write_frames(
             if kind == "AVIF" and max(first.pixels.shape) > MOST_OF_AVIF:
                 raise ValueError(f"AVIF has at most {MOST_OF_AVIF} pixels a side")
             if deep and kind == "PNG":
-                _write_deep_png(file, first, about, origin)
+                _write_deep_png(file, first, frames, about, origin)
             elif deep and kind == "TIFF":
                 _write_deep_tiff(file, chain([first], frames), about, origin)
             elif kind == "AVIF" and (deep or _stays_lossless(kind, about, quality)) and _most_bits(kind, about) > 8:
-                _write_exact_avif(file, first, about, origin, quality)
-            elif deep and kind == "HEIF":
-                _write_deep_heic(file, first, about, origin, quality or QUALITY)
+                _write_exact_avif(file, first, frames, about, origin, quality)
+            elif kind == "HEIF" and (deep or _stays_lossless(kind, about, quality)):
+                _write_exact_heic(file, first, about, origin, quality)
             else:
                 _write(file, kind, first, frames, about, origin, quality)
         except (OSError, OverflowError, RuntimeError, SyntaxError, ValueError, struct.error) as error:
@@ -173,7 +176,7 @@ def _tiff(frames: Iterable[Frame], options: dict[str, Any], later: dict[str, Any
 
 def _check_memory(frame: Frame, count: int) -> None:
     """Whether all frames of an animation fit into memory together, and once more for the encoder."""
-    needed, free = 2 * count * 4 * frame.pixels[..., 0].size, free_memory(CPU)
+    needed, free = 2 * count * 4 * frame.pixels[..., 0].nbytes, free_memory(CPU)
     if free is not None and needed > free:
         raise ValueError(
             f"{count} frames of {frame.pixels.shape[1]}x{frame.pixels.shape[0]} need {size_text(needed)} of memory "
@@ -185,6 +188,8 @@ def _of_one_size(first: Frame, others: Iterator[Frame], kind: str) -> Iterator[F
     for frame in others:
         if frame.pixels.shape != first.pixels.shape:
             raise ValueError(f"its pages have several sizes, which {kind} does not hold")
+        if frame.pixels.dtype == np.uint16 and (frame.alpha is None) != (first.alpha is None):
+            raise ValueError(f"some of its pages are transparent and some are not, which {kind} does not hold")
         yield frame
 
 
@@ -231,33 +236,27 @@ def _with_xmp(gif: bytes, xmp: bytes) -> bytes:
     return b"GIF89a" + gif[6:header] + b"\x21\xff\x0bXMP DataXMP" + xmp + trailer + gif[header:]
 
 
-def _write_deep_png(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None) -> None:
+def _write_deep_png(
+    file: BinaryIO, first: Frame, others: Iterator[Frame], about: About, origin: Provenance | None
+) -> None:
     """16 bit a channel, which Pillow does not write; it writes the chunks that go before the pixels."""
-    described = io.BytesIO()
-    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), about, origin)
-    before = [chunk for chunk in _chunks(described.getvalue()) if chunk[4:8] not in (b"IHDR", b"IDAT", b"IEND")]
-    bgr = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
-    header, *rest = _chunks(_by_opencv(opencv().imencode, ".png", bgr))
-    file.write(SIGNATURE + header + b"".join([*before, *rest]))
+    described, moves = io.BytesIO(), len(about.milliseconds) > 1
+    still = replace(about, milliseconds=())
+    _write(described, "PNG", Frame(np.zeros((1, 1, 3), np.uint8)), iter(()), still, origin)
+    coded = (b"IHDR", b"IDAT", b"IEND")
+    before = b"".join(chunk(name, content) for name, content in chunks(described.getvalue()) if name not in coded)
+    frames = chain([first], _of_one_size(first, others, "PNG") if moves else ())
+    stills = (encoded_by(opencv().imencode, ".png", _planes(frame)) for frame in frames)
+    if moves:
+        write_moving(file, stills, before, about.milliseconds, 1 if about.loop is None else about.loop)
+        return
+    header, *rest = (chunk(name, content) for name, content in chunks(next(stills)))
+    file.write(SIGNATURE + header + before + b"".join(rest))
 
 
-def _by_opencv(encode: Any, *args: Any) -> bytes:
-    try:
-        done, encoded = encode(*args)
-    except opencv().error:
-        done = False
-    if not done:
-        raise ValueError("the encoder refuses so many pixels")
-    file: bytes = encoded.tobytes()
-    return file
-
-
-def _chunks(png: bytes) -> Iterator[bytes]:
-    at = len(SIGNATURE)
-    while at < len(png):
-        (length,) = struct.unpack(">I", png[at : at + 4])
-        yield png[at : at + 12 + length]
-        at += 12 + length
+def _planes(frame: Frame) -> np.ndarray:
+    """As OpenCV takes them: blue, green, red, and alpha if there is any."""
+    return np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
 
 
 def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, origin: Provenance | None) -> None:
@@ -288,42 +287,56 @@ def _most_bits(kind: str, about: About) -> int:
     """Of a channel, in a format."""
     if kind != "AVIF":
         return MOST_BITS.get(kind, 8)
-    if len(about.milliseconds) > 1:  # Pillow writes what moves
-        return 8
-    cv2 = opencv()  # of which not all builds write it, and what a file says beside its pixels
-    return 12 if hasattr(cv2, "imencodeWithMetadata") and cv2.haveImageWriter("a.avif") else 8
+    return 12 if has_avif("imencodeanimation" if len(about.milliseconds) > 1 else "imencodeWithMetadata") else 8
 
 
 def _write_exact_avif(
-    file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int | None
+    file: BinaryIO,
+    first: Frame,
+    others: Iterator[Frame],
+    about: About,
+    origin: Provenance | None,
+    quality: int | None,
 ) -> None:
     """10 or 12 bit a channel, or without loss, neither of which Pillow writes."""
     cv2 = opencv()
-    planes = np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
-    bits = 8 if planes.dtype == np.uint8 else _bits_beyond_8(about)
-    planes = planes if bits == 8 else _narrowed(planes, bits)
+    bits = 8 if first.pixels.dtype == np.uint8 else _bits_beyond_8(about)
     quality = 100 if _stays_lossless("AVIF", about, quality) else quality or QUALITY
+    xmp = _packet(about.xmp, origin)
+    if len(about.milliseconds) > 1:
+        _check_memory(first, len(about.milliseconds))
+        frames = [_narrowed(_planes(frame), bits) for frame in chain([first], _of_one_size(first, others, "AVIF"))]
+        file.write(moving_avif(frames, about.milliseconds, bits, quality, about.exif, xmp))
+        return
     texts = {
         cv2.IMAGE_METADATA_EXIF: about.exif,
-        cv2.IMAGE_METADATA_XMP: _packet(about.xmp, origin),
+        cv2.IMAGE_METADATA_XMP: xmp,
         cv2.IMAGE_METADATA_ICCP: srgb_profile(),
     }
     said = {kind: np.frombuffer(text, np.uint8) for kind, text in texts.items() if text}
     options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, 6]
-    file.write(_by_opencv(cv2.imencodeWithMetadata, ".avif", planes, list(said), list(said.values()), options))
+    planes = _narrowed(_planes(first), bits)
+    file.write(encoded_by(cv2.imencodeWithMetadata, ".avif", planes, list(said), list(said.values()), options))
 
 
-def _write_deep_heic(file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int) -> None:
-    """10 or 12 bit a channel, which Pillow has no mode for."""
+def _write_exact_heic(
+    file: BinaryIO, frame: Frame, about: About, origin: Provenance | None, quality: int | None
+) -> None:
+    """10 or 12 bit a channel, which Pillow has no mode for, or without loss."""
     import pillow_heif
 
-    bits = _bits_beyond_8(about)
-    pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
     planes = np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])])
-    mode, (height, width) = "RGB;16" if frame.alpha is None else "RGBA;16", frame.pixels.shape[:2]
-    picture = pillow_heif.from_bytes(mode, (width, height), (_narrowed(planes, bits) << 16 - bits).tobytes())
+    mode, (height, width) = "RGB" if frame.alpha is None else "RGBA", frame.pixels.shape[:2]
+    if planes.dtype == np.uint16:
+        mode, bits = f"{mode};16", _bits_beyond_8(about)
+        pillow_heif.options.SAVE_HDR_TO_12_BIT = bits == 12
+        planes = _narrowed(planes, bits) << 16 - bits
+    coded: dict[str, Any] = {"quality": quality or QUALITY}
+    if _stays_lossless("HEIF", about, quality):
+        coded = {"quality": -1, "chroma": 444, "matrix_coefficients": RGB}
+    picture = pillow_heif.from_bytes(mode, (width, height), planes.tobytes())
     xmp = _packet(about.xmp, origin)
-    picture.save(file, quality=quality, exif=about.exif or None, xmp=xmp or None, icc_profile=srgb_profile())
+    picture.save(file, exif=about.exif or None, xmp=xmp or None, icc_profile=srgb_profile(), **coded)
 
 
 def _bits_beyond_8(about: About) -> int:
@@ -332,7 +345,9 @@ def _bits_beyond_8(about: About) -> int:
 
 
 def _narrowed(values: np.ndarray, bits: int) -> np.ndarray:
-    """uint16 -> uint16 of so many bits."""
+    """uint16 -> uint16 of so many bits; uint8 stay as they are."""
+    if bits == 8:
+        return values
     table = np.rint(np.arange(65536) * ((2**bits - 1) / 65535)).astype(np.uint16)
     return table[values]
 

@@ -59,4 +59,4 @@ def test_damaged_boxes_end_what_is_read(tmp_path: Path) -> None:
 
 def test_a_damaged_codestream_counts_as_one_of_8_bits() -> None:
     for data in (b"", b"\xff\x4f\xff\x51", b"\xff\x4f\xff\x51" + bytes(38), box(b"jp2c", b"\xff\x4f")):
-        assert jpeg_2000(data) == (8, False)
+        assert jpeg_2000(data) == (8, False, False)

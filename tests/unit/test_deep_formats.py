@@ -1,11 +1,9 @@
 """PPM, JPEG 2000, AVIF and HEIC of more than 8 bits a channel."""
 
 import struct
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import cv2
 import numpy as np
 import pillow_heif
@@ -185,17 +183,6 @@ def test_what_lies_beside_a_codestream_counts_for_nothing(tmp_path: Path) -> Non
     assert np.array_equal(read(tmp_path / "b.j2k")[1][0].pixels, smooth(64, 96, np.uint16))
 
 
-def test_moving_avif_of_10_bits_is_read_in_8(tmp_path: Path) -> None:
-    with av.open(str(tmp_path / "a.avif"), "w") as out:
-        stream: Any = out.add_stream("libsvtav1", 25, {"preset": "12"})
-        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p10le"
-        for seed in range(2):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(smooth(64, 96, seed=seed), format="rgb24")))
-        out.mux(stream.encode(None))
-    source, frames = read(tmp_path / "a.avif")
-    assert (source.about.bits, source.cut, len(frames)) == (10, (10, 8), 2)
-
-
 def test_a_grid_tells_its_bits_itself_and_no_more_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
     for told, bits in ((10, 10), (28, 12)):  # of which a table would take gigabytes
         properties = [(b"pixi", bytes([0, 0, 0, 0, 3, told, told, told])), (b"av1C", b"\x81\0\0\0")]
@@ -230,21 +217,57 @@ def test_deep_files_are_smaller_with_less_quality_and_rounded(suffix: str, tmp_p
     assert np.abs(read(tmp_path / f"b{suffix}")[1][0].pixels.astype(int) - 32_799).max() <= 32
 
 
+@pytest.mark.parametrize("suffix", [".avif", ".heic"])
 @pytest.mark.parametrize("bits", [8, 10])
-def test_avif_stays_lossless_if_it_was(bits: int, tmp_path: Path) -> None:
+def test_avif_and_heic_stay_lossless_if_they_were(bits: int, suffix: str, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 2**bits, (64, 96, 3)).astype(np.uint16)
+    kind = {".avif": "AVIF", ".heic": "HEIF"}[suffix]
     frame = Frame(pixels.astype(np.uint8)) if bits == 8 else Frame(np.rint(pixels * (65535 / 1023)).astype(np.uint16))
-    write_frames(tmp_path / "a.avif", [frame], About(lossless=True, format="AVIF", bits=bits))
-    source, [read_back] = read(tmp_path / "a.avif")
-    assert (source.about.lossless, source.about.format, source.about.bits) == (True, "AVIF", bits)
+    write_frames(tmp_path / f"a{suffix}", [frame], About(lossless=True, format=kind, bits=bits))
+    source, [read_back] = read(tmp_path / f"a{suffix}")
+    assert (source.about.lossless, source.about.format, source.about.bits) == (True, kind, bits)
     assert np.array_equal(read_back.pixels, frame.pixels)
-    write_frames(tmp_path / "b.avif", [frame], source.about, quality=100)
-    assert np.array_equal(read(tmp_path / "b.avif")[1][0].pixels, frame.pixels)
-    if bits == 8:
-        write_frames(tmp_path / "b.avif", [frame] * 2, replace(source.about, milliseconds=[40, 40]))
-        assert np.abs(read(tmp_path / "b.avif")[1][1].pixels.astype(int) - frame.pixels).max() <= 3
+    write_frames(tmp_path / f"b{suffix}", [frame], source.about, quality=100)
+    assert np.array_equal(read(tmp_path / f"b{suffix}")[1][0].pixels, frame.pixels)
     for about, quality in ((source.about, 90), (About(lossless=True, format="PNG", bits=bits), None)):
-        write_frames(tmp_path / "b.avif", [frame], about, quality=quality)
-        source, [read_back] = read(tmp_path / "b.avif")
+        write_frames(tmp_path / f"b{suffix}", [frame], about, quality=quality)
+        source, [read_back] = read(tmp_path / f"b{suffix}")
         assert not source.about.lossless
         assert not np.array_equal(read_back.pixels, frame.pixels)
+
+
+def test_transparent_heic_stays_lossless(tmp_path: Path) -> None:
+    planes = np.random.default_rng(0).integers(0, 256, (67, 99, 4), dtype=np.uint8)
+    picture = pillow_heif.from_bytes("RGBA", (99, 67), planes.tobytes())
+    picture.save(tmp_path / "a.heic", quality=-1, chroma=444, matrix_coefficients=0)
+    source, frames = read(tmp_path / "a.heic")
+    write_frames(tmp_path / "b.heic", frames, source.about, ORIGIN)
+    again, [frame] = read(tmp_path / "b.heic")
+    assert again.about.lossless
+    assert np.array_equal(frame.pixels, planes[..., :3])
+    assert np.array_equal(frame.alpha, planes[..., 3])  # type: ignore[arg-type]
+    assert read_provenance(tmp_path / "b.heic") == ORIGIN
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "lossless"),
+    [
+        ("a.avif", {"quality": 100}, True),
+        ("a.heic", {"quality": -1}, True),
+        ("a.jp2", {}, True),
+        ("a.j2k", {}, True),
+        ("a.jp2", {"irreversible": True}, False),
+        ("a.jpg", {}, False),
+    ],
+)
+def test_grey_and_jpeg_2000_tell_whether_they_are_lossless(
+    name: str, options: dict[str, Any], lossless: bool, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / name, **options)
+    source, [frame] = read(tmp_path / name)
+    assert source.about.lossless == lossless
+    assert np.array_equal(frame.pixels[..., 0], noise) == lossless
+    target = tmp_path / ("b.webp" if ".j" in name else f"b{Path(name).suffix}")
+    write_frames(target, [frame], source.about)
+    assert np.array_equal(read(target)[1][0].pixels, frame.pixels) == lossless

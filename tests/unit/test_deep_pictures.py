@@ -15,7 +15,7 @@ from cyclestyle.deep import opencv
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.reading import About, Frame, Source
-from cyclestyle.translate.writing import holds_frames, not_held, srgb_profile, write_frames
+from cyclestyle.translate.writing import not_held, srgb_profile, write_frames
 from tests.picture_files import CURVES, ORIGIN, profile, read, smooth
 
 
@@ -191,50 +191,12 @@ def test_a_fourth_channel_of_16_bit_is_what_the_file_says(kind: str, tmp_path: P
     assert (frame.alpha is None) == (kind == "unspecified")
 
 
-def test_pages_of_16_bit_do_not_fit_into_a_png() -> None:
-    names = ("a.png", "a.avif", "a.tif", "a.jpg")
-    assert [holds_frames(Path(name), deep=True) for name in names] == [False, True, True, False]
-
-
 @pytest.mark.parametrize(("name", "bits", "held"), [("a.heic", 12, True), ("a.heic", 16, False), ("a.png", 16, True)])
 def test_bits_that_a_format_does_not_hold_are_named(name: str, bits: int, held: bool) -> None:
     assert not_held(Path(name), Frame(smooth(dtype=np.uint16)), About(bits=bits)) == (
         [] if held else [f"{bits} bits a channel"]
     )
     assert not_held(Path(name), Frame(smooth()), About(bits=bits)) == []
-
-
-def moving_png(frames: list[np.ndarray]) -> bytes:
-    """Of grey, uint16 (H, W)."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    (height, width), body, number = frames[0].shape, b"", 0
-    for at, frame in enumerate(frames):
-        control = struct.pack(">5I2H2B", number, width, height, 0, 0, 40, 1000, 0, 0)
-        lines = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in frame))
-        body += chunk(b"fcTL", control) + chunk(
-            b"fdAT" if at else b"IDAT", (struct.pack(">I", number + 1) if at else b"") + lines
-        )
-        number += 2 if at else 1
-    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
-    before = chunk(b"IHDR", header) + chunk(b"acTL", struct.pack(">II", len(frames), 0))
-    return b"\x89PNG\r\n\x1a\n" + before + body + chunk(b"IEND", b"")
-
-
-def test_pictures_of_16_bit_that_move_keep_their_frames_in_8(tmp_path: Path) -> None:
-    frames = [smooth(dtype=np.uint16, seed=seed)[..., 0] for seed in range(3)]
-    (tmp_path / "a.png").write_bytes(moving_png(frames))
-    source, shown = read(tmp_path / "a.png")
-    assert (source.deep, source.count, source.cut) == (False, 3, (16, 8))
-    for frame, deep in zip(shown, frames, strict=True):
-        assert np.abs(frame.pixels[..., 0] - deep / 257).max() <= 1
-    pages = [Frame(smooth(dtype=np.uint16, seed=seed)) for seed in range(3)]
-    about = About(bits=16, milliseconds=[40] * 3)
-    assert not_held(tmp_path / "a.avif", pages[0], about) == ["16 bits a channel"]
-    write_frames(tmp_path / "a.avif", iter(pages), about)
-    assert len(read(tmp_path / "a.avif")[1]) == 3
 
 
 @pytest.mark.parametrize("order", [1, -1])
