@@ -14,6 +14,7 @@ BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT
 WHITE_IS_ZERO, CMYK = 0, 5  # values of the second
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # of the fourth: what the fourth channel is; else it is alpha
 UNSIGNED = 1  # of the last
+BITS = "bits"  # among what Pillow knows of a picture: how many a channel had before `in_16_bit`
 AT_ONCE = 16  # frames of an AVIF: to come to one, OpenCV decodes all before it
 
 
@@ -25,7 +26,7 @@ def bits_of(image: Image.Image, path: Path) -> int:
     tiles: list[Any] = getattr(image, "tile", [])
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        return int(max(tags.get(BITS_PER_SAMPLE, (1,))))
+        return int(image.info.get(BITS, max(tags.get(BITS_PER_SAMPLE, (1,)))))
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8))
     if image.format == "AVIF":
@@ -77,7 +78,10 @@ def read_deep(
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         if tags.get(PLANAR_CONFIGURATION, 1) != 1:
-            raise ValueError("16 bit a channel in planes of one colour are not read; save it with interleaved ones")
+            raise ValueError(
+                "16 bit a channel in planes of one colour are read where the first page is so, too; save it otherwise"
+            )
+        bits = 16
         pixels = _decoded(encoded, bits, page)
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
             pixels = ~pixels
@@ -120,6 +124,11 @@ def _parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """OpenCV's (H, W, 3 or 4) as red, green and blue, and alpha."""
     colours = np.ascontiguousarray(pixels[..., 2::-1])
     return colours, np.ascontiguousarray(pixels[..., 3]) if pixels.shape[2] > 3 else None
+
+
+def white_of_floats(values: np.ndarray) -> float:
+    """Their white: some programs write them from 0 to 1, and what is brighter beyond, others to 255."""
+    return 255.0 if np.nanmedian(values) > 1 else 1.0
 
 
 def opencv() -> Any:

@@ -24,9 +24,11 @@ from cyclestyle.deep import (
     bits_of,
     is_read_deep,
     read_deep,
+    white_of_floats,
 )
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
+from cyclestyle.rare_tiff import begins_as_tiff, encoded, open_picture
 
 # Registered by Pillow, yet not decoded by it: stubs, a video probe, and PostScript, which runs a program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -110,7 +112,7 @@ def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
-        rare = _begins_as_tiff(path)
+        rare = begins_as_tiff(path)
         raise ImageError(
             f"{path}: "
             + ("a TIFF of a rare kind, or a damaged one; save it as RGB" if rare else "not a picture, or a damaged one")
@@ -122,11 +124,6 @@ def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[
     except Exception as error:  # decoders raise nearly anything on damaged files
         told = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise ImageError(f"{path}: cannot be decoded: {' '.join(told.split())}") from None
-
-
-def _begins_as_tiff(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(3) in (b"II*", b"II+", b"MM\0")
 
 
 def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.Image:
@@ -149,7 +146,7 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit is the one below, and what is wrong an error
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
-            image = Image.open(path)
+            image = open_picture(path, most)
         try:
             check_pixels(image, path, most, remedy)
         except ImageError:
@@ -189,7 +186,7 @@ def _decoded(image: Image.Image, path: Path) -> Image.Image:
     """Upright; JPEG 2000 of more than 8 bits not by Pillow, which makes black of its white."""
     if image.format != "JPEG2000" or not is_read_deep(image, bits := bits_of(image, path)):
         return upright(image)
-    colours, alpha = read_deep(image, np.fromfile(path, np.uint8), bits)
+    colours, alpha = read_deep(image, encoded(image, path), bits)
     return Image.fromarray(to_8_bit(colours if alpha is None else np.dstack([colours, alpha])))
 
 
@@ -279,8 +276,8 @@ def scaled_grey(image: Image.Image, dtype: npt.DTypeLike = np.uint8) -> np.ndarr
         full = 2.0 ** min(16, bits) - 1  # scanners write 12
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode != "F":
         grey = full - grey
-    if image.mode == "F":  # some programs write 0..1, others 0..255
-        full = 1.0 if np.nanmax(grey, initial=0) <= 1 else 255.0
+    if image.mode == "F":
+        full = white_of_floats(grey)
     white = np.iinfo(dtype).max
     grey *= white / full
     return np.nan_to_num(grey).clip(0, white).round().astype(dtype)

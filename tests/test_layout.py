@@ -24,6 +24,7 @@ LAYERS = [
         "config_errors",
         "boxes",
         "deep",
+        "rare_tiff",
         "images",
         "devices",
         "memory",

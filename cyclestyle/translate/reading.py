@@ -26,6 +26,7 @@ from cyclestyle.images import (
     to_8_bit,
     upright,
 )
+from cyclestyle.rare_tiff import encoded
 from cyclestyle.translate.apng import MovingPng, Still
 from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb, differ_from_srgb
@@ -194,7 +195,7 @@ class Source:
 
     @cached_property
     def _encoded(self) -> np.ndarray:
-        return np.fromfile(self._path, np.uint8)
+        return encoded(self._image, self._path)
 
     def _still(self, number: int) -> Frame:
         self._seek(number)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from cyclestyle.images import find_images
@@ -103,6 +104,12 @@ def samples(tmp_path: Path) -> Path:
     deep_jpeg_2000(folder / "deep.jp2", deep.pixels, 16)
     for kind, body in (("3", " ".join(map(str, deep.pixels.ravel())).encode()), ("6", deep.pixels.tobytes())):
         (folder / f"deep_{kind}.ppm").write_bytes(f"P{kind} 48 36 65535\n".encode() + body)
+    for suffix in (".avif", ".png"):
+        about = About(exif=exif.tobytes(), xmp=KEPT, milliseconds=[40, 60], lossless=True, format="AVIF", bits=10)
+        write_frames(folder / f"deep_moving{suffix}", [deep, Frame(deep.pixels[::-1])], about, origin)
+    rare = np.dstack([deep.pixels[..., 0], alpha.astype(np.uint16) * 257])
+    for name, options in (("rare", {}), ("deflated", {"compression": "zlib", "predictor": 2, "tile": (16, 16)})):
+        tifffile.imwrite(folder / f"{name}.tif", rare, photometric="minisblack", extrasamples=[2], **options)
     write_frames(folder / "pages.tif", [deep] * 3, About(), origin)
     for suffix in (".bmp", ".ico", ".jp2", ".pcx", ".ppm", ".tga"):
         Image.fromarray(pixels).save(folder / f"other{suffix}")
@@ -120,7 +127,7 @@ def samples(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("count", [150, pytest.param(6000, marks=pytest.mark.long)])
 def test_damaged_files_are_read_or_told_in_one_line(samples: Path, count: int) -> None:
-    assert len(find_images(samples)) == 34
+    assert len(find_images(samples)) == 38
     words = [sys.executable, "-W", "ignore", "-c", READ_DAMAGED, str(samples), str(count)]
     done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,175 @@
+"""TIFFs that Pillow does not open or gets wrong."""
+
+import contextlib
+import io
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import ExifTags, Image
+
+from cyclestyle.images import ImageError, read_image
+from cyclestyle.rare_tiff import _Extended
+from cyclestyle.translate.exif import with_directories
+from cyclestyle.translate.reading import Source
+from tests.picture_files import CURVES, profile, read, smooth
+
+COLOURS, ALPHA = smooth(48, 64, np.uint16), smooth(48, 64, np.uint16, 1)[..., 0]
+GREY = COLOURS[..., 0]
+
+
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "in strips": {"rowsperstrip": 10},
+    "deflated": {"compression": "zlib", "rowsperstrip": 10},
+    "as differences": {"compression": "zlib", "predictor": 2},
+    "in tiles": {"tile": (32, 32)},
+    "as differences in tiles": {"tile": (32, 48), "compression": "zlib", "predictor": 2},
+    "of more than 4 GB": {"bigtiff": True},
+}
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("kind", ["grey and alpha", "RGB", "RGBA"])
+def test_16_bit_are_read_to_the_last_of_them(kind: str, planes: bool, layout: str, order: str, tmp_path: Path) -> None:
+    colours = [GREY] if kind == "grey and alpha" else [*np.moveaxis(COLOURS, 2, 0)]
+    transparent = kind != "RGB"
+    order = "<" if layout == "of more than 4 GB" else order  # Pillow does not open others
+    samples = np.stack([*colours, *[ALPHA] * transparent], 0 if planes else 2)
+    tifffile.imwrite(
+        tmp_path / "a.tif", samples, byteorder=order, photometric="rgb" if len(colours) > 1 else "minisblack",
+        planarconfig="separate" if planes else "contig", extrasamples=["unassalpha"] * transparent, metadata=None,
+        **LAYOUTS[layout],
+    )  # fmt: skip
+    source, [frame] = read(tmp_path / "a.tif")
+    assert (source.deep, source.about.bits, source.cut, source.about.lossless) == (True, 16, None, True)
+    assert np.array_equal(frame.pixels, COLOURS if len(colours) > 1 else np.repeat(GREY[..., None], 3, 2))
+    assert (frame.alpha is None) != transparent
+    assert frame.alpha is None or np.array_equal(frame.alpha, ALPHA)
+    if not transparent:
+        assert np.abs(read_image(tmp_path / "a.tif") - frame.pixels / 257).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "white"), [(np.float16, 1), (np.float32, 1), (np.float32, 255), (np.float64, 1), (np.uint32, 2**32 - 1)]
+)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_more_than_16_bits_become_16(channels: int, dtype: type, white: float, tmp_path: Path) -> None:
+    values = (COLOURS[..., :channels].squeeze() / 65535 * white).astype(dtype)
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb" if channels == 3 else "minisblack", metadata=None)
+    source, [frame] = read(tmp_path / "a.tif")
+    bits = np.dtype(dtype).itemsize * 8
+    assert source.about.bits == bits
+    assert source.cut == ((bits, 16) if bits > 16 else None)
+    expected = COLOURS if channels == 3 else np.repeat(GREY[..., None], 3, 2)
+    assert np.abs(frame.pixels.astype(int) - expected).max() <= (32 if dtype == np.float16 else 1)
+
+
+def test_what_is_brighter_than_white_or_no_number_is_cut(tmp_path: Path) -> None:
+    values = COLOURS.astype(np.float32) / 65535
+    values[0, 0], values[0, 1], values[0, 2] = 40, np.nan, -3
+    tifffile.imwrite(tmp_path / "a.tif", values, photometric="rgb", metadata=None)
+    [frame] = read(tmp_path / "a.tif")[1]
+    assert [frame.pixels[0, column].tolist() for column in range(3)] == [[65535] * 3, [0] * 3, [0] * 3]
+    assert np.abs(frame.pixels[1:].astype(int) - COLOURS[1:]).max() <= 1
+
+
+def test_floats_that_opencv_wrote_with_a_predictor_of_their_own(tmp_path: Path) -> None:
+    values = COLOURS.astype(np.float32) / 65535
+    options = [cv2.IMWRITE_TIFF_COMPRESSION, 8, cv2.IMWRITE_TIFF_PREDICTOR, 3]
+    cv2.imwrite(str(tmp_path / "a.tif"), values[..., ::-1], options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        assert file.pages.first.predictor == 3
+    assert np.abs(read(tmp_path / "a.tif")[1][0].pixels.astype(int) - COLOURS).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_samples_that_share_bytes(bits: int, tmp_path: Path) -> None:
+    values = COLOURS >> 16 - bits
+    rows = ["".join(f"{value:0{bits}b}" for value in row.ravel()) for row in values]
+    data = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
+    start = io.BytesIO()
+    tifffile.imwrite(start, np.zeros((48, 64, 3), np.uint8), photometric="rgb", metadata=None)
+    with tifffile.TiffFile(io.BytesIO(start.getvalue())) as file:
+        made = _Extended(start.getvalue(), file.tiff)
+    places = {273: [made.append(data)], 278: [48], 279: [len(data)]}
+    made.add_page((), {256: [64], 257: [48], 258: [bits] * 3, 259: [1], 262: [2], 277: [3], 284: [1]} | places)
+    (tmp_path / "a.tif").write_bytes(made.file)
+    source, [frame] = read(tmp_path / "a.tif")
+    assert source.about.bits == bits
+    assert np.array_equal(frame.pixels, np.rint(values * (65535 / (2**bits - 1))))
+
+
+def test_all_else_is_kept(tmp_path: Path) -> None:
+    start, exif = io.BytesIO(), Image.Exif()
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] = 400
+    tags = [(int(ExifTags.Base.Orientation), "H", 1, 6, True), (int(ExifTags.Base.Artist), "s", 7, "Painter", True)]
+    with tifffile.TiffWriter(start) as pages:
+        for page in (GREY, GREY[::-1]):
+            pages.write(
+                np.dstack([page, ALPHA]), photometric="minisblack", extrasamples=["assocalpha"], extratags=tags,
+                resolution=(300, 300), resolutionunit="inch", iccprofile=profile(CURVES["linear"], b"GRAY"),
+                metadata=None,
+            )  # fmt: skip
+    (tmp_path / "a.tif").write_bytes(with_directories(start.getvalue(), exif.tobytes()))
+    source, frames = read(tmp_path / "a.tif")
+    assert source.count == 2
+    assert source.about.dpi == (300, 300)
+    read_exif = Image.Exif()
+    read_exif.load(source.about.exif)
+    assert read_exif[ExifTags.Base.Artist] == "Painter"
+    assert read_exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ISOSpeedRatings] == 400
+    for frame, page in zip(frames, (GREY, GREY[::-1]), strict=True):
+        assert frame.alpha is not None
+        assert np.array_equal(frame.alpha, np.rot90(ALPHA, -1))
+        seen = np.rot90(page / np.maximum(ALPHA, 1), -1).clip(0, 1)
+        wanted = np.where(seen <= 0.0031308, 12.92 * seen, 1.055 * seen ** (1 / 2.4) - 0.055) * 65535
+        assert np.abs(frame.pixels[..., 0] - wanted).mean() < 64
+
+
+def test_white_may_be_zero_and_other_samples_lie_beside(tmp_path: Path) -> None:
+    more = np.dstack([COLOURS, GREY, ALPHA])
+    tifffile.imwrite(tmp_path / "a.tif", more, photometric="rgb", extrasamples=["unspecified", "unassalpha"])
+    [frame] = read(tmp_path / "a.tif")[1]
+    assert np.array_equal(frame.pixels, COLOURS)
+    assert np.array_equal(frame.alpha, ALPHA)  # type: ignore[arg-type]
+    tifffile.imwrite(tmp_path / "b.tif", np.dstack([~GREY, ALPHA]), photometric="miniswhite", extrasamples=[0])
+    [frame] = read(tmp_path / "b.tif")[1]
+    assert np.array_equal(frame.pixels[..., 2], GREY)
+    assert frame.alpha is None
+
+
+def test_what_is_larger_or_of_other_colours_is_refused(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([GREY, ALPHA]), photometric="minisblack", extrasamples=[2])
+    with pytest.raises(ImageError, match=r"a.tif: refused: more than 0 megapixels"):
+        Source(tmp_path / "a.tif", most=48 * 64 - 1)
+    tifffile.imwrite(tmp_path / "b.tif", COLOURS, photometric="cielab", metadata=None)
+    tifffile.imwrite(tmp_path / "c.tif", COLOURS.astype(np.int16), photometric="rgb", metadata=None)
+    many = {"planarconfig": "contig", "extrasamples": [0] * 17}
+    tifffile.imwrite(tmp_path / "d.tif", np.zeros((8, 8, 20), np.uint16), photometric="rgb", metadata=None, **many)
+    (tmp_path / "e.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:3000])
+    for name in "bcde":
+        with pytest.raises(ImageError, match=rf"{name}.tif: a TIFF of a rare kind, or a damaged one; save it as RGB"):
+            Source(tmp_path / f"{name}.tif")
+
+
+def test_damage_is_told_and_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.dstack([GREY, ALPHA]), photometric="minisblack", extrasamples=[2], compression="zlib")
+    data, random, told = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(200):
+        damaged = bytearray(data)
+        for place in random.integers(0, len(data), 8):
+            damaged[place] = random.integers(256)
+        for place in random.integers(0, 300, 3):
+            damaged[place] = random.integers(256)
+        path.write_bytes(damaged)
+        with contextlib.suppress(ImageError):
+            read(path)
+            told -= 1
+        told += 1
+    assert 50 < told < 200
