@@ -95,7 +95,7 @@ def _add_files(parser: Parser) -> None:
         type=int,
         metavar="Q",
         help="1 to 100, of formats that lose something (default: 95, or without loss where the source is so: in WebP, "
-        "and from AVIF to AVIF)",
+        "from AVIF to AVIF, and from HEIC to HEIC)",
     )
     group.add_argument(
         "--max-megapixels", type=int, default=179, metavar="N", help="refuse larger pictures (default: 179)"
