@@ -110,7 +110,7 @@ def translate_video(
             f"{source}: refused: {clip.size[0]}x{clip.size[1]} are more than {settings.most / 1e6:.0f} megapixels; "
             "--max-megapixels allows more"
         )
-    for line in _changes(clip, target, settings.video) if tell else []:
+    for line in _changes(clip, target, settings) if tell else []:
         tqdm.write(printable(line))
     key = _key(clip, target, translator, settings)
     folder = target.with_name(f".{_label(target)}.partial-{key}")
@@ -133,8 +133,9 @@ def translate_video(
     return f"{source}: {damage}; what can be read is in {target}" if damage else None
 
 
-def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
+def _changes(clip: Clip, target: Path, settings: "Settings") -> list[str]:
     """Lines that say what a translation will not have as its source has it."""
+    options = settings.video
     encoding = choose_encoding(clip, target, options)
     lost = subtitles_lost(clip, target.suffix.lower())
     found = [lost] if lost else []
@@ -150,7 +151,8 @@ def _changes(clip: Clip, target: Path, options: VideoOptions) -> list[str]:
         found.append(f"{clip.path}: its translation is in {encoding.name}, which has no --crf")
     if clip.bits > encoding.bits:
         found.append(f"{clip.path}: has {clip.bits} bits a channel, its translation {encoding.bits}")
-    share = share_of_colours(encoding.pixels(*clip.size))
+    beside = 1 if not settings.compare else 3 if settings.back else 2  # pictures, with even gaps
+    share = share_of_colours(encoding.pixels(beside * clip.size[0], clip.size[1]))
     if share_of_colours(clip.kind) > share:
         found.append(f"{clip.path}: has finer colours ({clip.kind}) than its translation ({SHARES[share]})")
     return found

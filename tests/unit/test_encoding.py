@@ -11,6 +11,7 @@ import pytest
 from cyclestyle.provenance import read_provenance
 from cyclestyle.translate.clips import Clip, Shot
 from cyclestyle.translate.pipeline import Settings
+from cyclestyle.translate.reading import Frame
 from cyclestyle.translate.video import translate_video
 from cyclestyle.translate.video_options import VideoOptions
 from tests.clip_files import ORIGIN, drawn, of_frames, read_clip, same, translated, write_clip
@@ -23,6 +24,23 @@ def test_what_a_translation_has_less_of_is_told(
     translated(translator, source, codec="h264")
     lines = "has 10 bits a channel, its translation 8", "has finer colours (yuv422p10le) than its translation (4:2:0)"
     assert capsys.readouterr().out == "".join(f"{source}: {line}\n" for line in lines)
+
+
+def test_of_an_odd_width_colours_stay_fine_unless_two_are_side_by_side(
+    translator: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_clip(tmp_path / "a.mp4", drawn(3, (65, 64)), pix_fmt="yuv444p")
+    for compare, told in ((False, ""), (True, "has finer colours (yuv444p) than its translation (4:2:0)")):
+        settings = Settings(1, 10**6, None, ORIGIN, compare=compare)
+        target = tmp_path / f"{compare}.mp4"
+
+        def translate(frames: Any, count: int = 1 + compare) -> Any:
+            return [Frame(np.tile(frame.pixels, (1, count, 1))) for frame in frames]
+
+        translate_video(translate, translator, source, target, settings)
+        with av.open(str(target)) as container:
+            assert container.streams.video[0].codec_context.pix_fmt == ("yuv420p" if compare else "yuv444p")
+        assert capsys.readouterr().out == (f"{source}: {told}\n" if told else "")
 
 
 @pytest.mark.parametrize(("encoder", "bits"), [("libx265", 12), ("ffv1", 10)])
