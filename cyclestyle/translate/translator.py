@@ -25,7 +25,7 @@ from cyclestyle.translate.style import WHOLE, Style
 from cyclestyle.translate.tiles import Tiles
 
 TILE, LARGE_TILE, LEAST_TILE = 512, 1024, 64  # pixels; a GPU with memory takes the second
-ROOM = 3 * 2**30  # for maps on a CPU; with them 100 megapixels take less than 6 GB
+ROOM = 3 * 2**30  # for maps; with them 100 megapixels take less than 6 GB on a CPU, and than 8 GB on a GPU
 SURELY_ENOUGH = 5000  # bytes of memory for a value of pictures; where there are so many, none are counted
 DIRECTIONS = {"AtoB": "gen_ab", "BtoA": "gen_ba"}
 
@@ -271,7 +271,7 @@ class Translator:
         """What maps may take of memory."""
         free = free_memory(self.device)
         if self.device.type == "cuda" and free is not None:
-            return Room(free // 2, (free_memory(torch.device("cpu")) or 0) // 2)
+            return Room(min(ROOM, free // 2), (free_memory(torch.device("cpu")) or 0) // 2)
         return Room(ROOM if free is None else min(ROOM, free // 4))
 
     def _is_tight(self, pictures: np.ndarray) -> bool:

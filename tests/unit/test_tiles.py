@@ -190,8 +190,9 @@ def test_a_gpu_takes_larger_tiles_and_half_of_its_free_memory(
 
     assert "in tiles of 512 pixels, with 0.6 GiB of the GPU's memory; one" in told(5)
     assert "in tiles of 1024 pixels, with 0.6 GiB of the GPU's memory; one" in told(8)
-    monkeypatch.setattr(translator_module, "ROOM", 0)
-    assert "in tiles of 1024 pixels, with 0.6 GiB of the GPU's memory; one" in told(8)
+    with monkeypatch.context() as patch:
+        patch.setattr(translator_module, "ROOM", 2**28)
+        assert "in tiles of 1024 pixels, with 0.2 GiB of the GPU's memory and 0.4 GiB of the machine's" in told(8, 8)
     assert "with 0.2 GiB of the GPU's memory and a scratch file of 0.4 GiB" in told(0.5)
     assert "with 0.2 GiB of the GPU's memory and 0.4 GiB of the machine's; one" in told(0.5, 1)
     assert "0.2 GiB of the GPU's memory and 0.2 GiB of the machine's and a scratch file of 0.4 GiB" in told(0.5, 0.6)
