@@ -127,8 +127,9 @@ def _parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def white_of_floats(values: np.ndarray) -> float:
-    """Their white: some programs write them from 0 to 1, and what is brighter beyond, others to 255."""
-    return 255.0 if np.nanmedian(values) > 1 else 1.0
+    """White of (H, W) or (H, W, C): some programs write 0 to 1, and what is brighter beyond, others 0 to 255."""
+    step = 1 + values.shape[0] // 1000, 1 + values.shape[1] // 1000
+    return 255.0 if np.nanmedian(values[:: step[0], :: step[1]]) > 1 else 1.0
 
 
 def opencv() -> Any:

@@ -59,6 +59,8 @@ FLOATING = 3  # of SAMPLE_FORMAT
 DIFFERENCES, OF_FLOATS = 2, 3  # of PREDICTOR (14)
 KINDS = {(bits, UNSIGNED) for bits in (8, 10, 12, 14, 16, 32)} | {(bits, FLOATING) for bits in (16, 32, 64)}
 MOST_SAMPLES, MOST_PAGES = 16, 1000
+STRIP = 64  # rows, of what is computed at once
+MOST_OF_STRIP = 1 << 26  # bytes
 PLAIN = 1  # no compression, no predictor, no planes
 
 
@@ -106,7 +108,7 @@ def begins_as_tiff(path: Path) -> bool:
         return file.read(3) in (b"II*", b"II+", b"MM\0")
 
 
-def in_16_bit(data: bytes, most: int) -> tuple[bytes, int]:
+def in_16_bit(data: bytes, most: int) -> tuple[bytearray, int]:
     """A TIFF with samples that Pillow opens and OpenCV reads, and how many bits they had.
 
     Args:
@@ -120,12 +122,13 @@ def in_16_bit(data: bytes, most: int) -> tuple[bytes, int]:
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # an error is raised
     with tifffile.TiffFile(io.BytesIO(data)) as file:
-        made, order, most_bits = _Extended(data, file.tiff), file.tiff.byteorder, 0
+        made, order, most_bits = None, file.tiff.byteorder, 0
         for page in file.pages[:MOST_PAGES]:
             assert isinstance(page, tifffile.TiffPage)  # as long as nobody asks for frames
             if page.imagewidth * page.imagelength > most:
                 raise Image.DecompressionBombError
             pixels = _to_16_bit(_samples(data, file.tiff, page), page)
+            made = made or _Extended(data, file.tiff)
             count = pixels.shape[2]
             laid_out = {
                 BITS_PER_SAMPLE: [16] * count,
@@ -144,7 +147,9 @@ def in_16_bit(data: bytes, most: int) -> tuple[bytes, int]:
             entries = (data[tag.offset :][: file.tiff.tagsize] for tag in page.tags if tag.code not in LAID_OUT)
             made.add_page(entries, laid_out)
             most_bits = max(most_bits, page.bitspersample)
-    return bytes(made.file), most_bits
+    if made is None:
+        raise ValueError("a TIFF without pages")
+    return made.file, most_bits
 
 
 class _Extended:
@@ -193,15 +198,15 @@ def _samples(data: bytes, tiff: Any, page: Any) -> np.ndarray:
     laid_out |= {PREDICTOR: [PLAIN if beside > 1 else predictor]}
     if bits == 16:  # floats of which OpenCV does not read
         laid_out[SAMPLE_FORMAT] = [UNSIGNED]
+    rows, starts, lengths = _strips(page, planes)
     if page.is_tiled:
         laid_out |= {TILE_WIDTH: [page.tilewidth * beside], TILE_HEIGHT: [page.tilelength]}
     else:
-        laid_out[ROWS] = [page.rowsperstrip]
-    starts, lengths = (TILES, TILE_LENGTHS) if page.is_tiled else (STRIPS, LENGTHS)
-    relabelled, each = _Extended(data, tiff), len(page.dataoffsets) // planes
+        laid_out[ROWS] = [rows]
+    at, long = (TILES, TILE_LENGTHS) if page.is_tiled else (STRIPS, LENGTHS)
+    relabelled, each = _Extended(data, tiff), len(starts) // planes
     for part in range(0, planes * each, max(1, each)):
-        places = {starts: page.dataoffsets[part:][:each], lengths: page.databytecounts[part:][:each]}
-        relabelled.add_page((), laid_out | places)
+        relabelled.add_page((), laid_out | {at: starts[part:][:each], long: lengths[part:][:each]})
     _, grey = opencv().imdecodemulti(np.frombuffer(relabelled.file, np.uint8), opencv().IMREAD_UNCHANGED)
     samples = np.stack(grey, -1) if planes > 1 else grey[0].reshape(page.imagelength, page.imagewidth, count)
     if natively:
@@ -213,6 +218,18 @@ def _samples(data: bytes, tiff: Any, page: Any) -> np.ndarray:
     if 8 < bits < 16:  # which OpenCV makes larger
         samples = samples >> 16 - bits
     return samples.view(np.float16) if (bits, kind) == (16, FLOATING) else samples
+
+
+def _strips(page: Any, planes: int) -> tuple[int, Sequence[int], Sequence[int]]:
+    """Rows of a strip, and where strips or tiles begin and how long they are; OpenCV takes none of a gigabyte."""
+    starts, lengths = page.dataoffsets, page.databytecounts
+    if page.is_tiled or page.compression != PLAIN or len(starts) != planes:
+        return page.rowsperstrip, starts, lengths
+    row = -(-page.imagewidth * (1 if planes > 1 else page.samplesperpixel) * page.bitspersample // 8)
+    rows = max(1, MOST_OF_STRIP // row)
+    tops = range(0, page.imagelength, rows)
+    cut = [min(rows, page.imagelength - top) * row for top in tops]
+    return rows, [start + top * row for start in starts for top in tops], cut * planes
 
 
 def _summed(samples: np.ndarray, width: int) -> np.ndarray:
@@ -229,8 +246,11 @@ def _to_16_bit(samples: np.ndarray, page: Any) -> np.ndarray:
     alphas = [colours + number for number, kind in enumerate(kinds) if kind in ALPHA][:1]
     samples = samples[..., [*range(colours), *alphas]]
     if (page.bitspersample, page.sampleformat) != (16, UNSIGNED):
-        samples = samples.astype(np.float64) * (65535 / _white(samples[..., :colours], page))
-        samples = np.nan_to_num(samples).clip(0, 65535).round().astype(np.uint16)
+        scale, scaled = 65535 / _white(samples[..., :colours], page), np.empty(samples.shape, np.uint16)
+        for top in range(0, len(samples), STRIP):
+            rows = samples[top : top + STRIP].astype(np.float64) * scale
+            scaled[top : top + STRIP] = np.nan_to_num(rows).clip(0, 65535).round()
+        samples = scaled
     if page.photometric == WHITE_IS_ZERO and page.sampleformat == UNSIGNED:
         samples[..., 0] = ~samples[..., 0]
     return samples[..., [0, 0, 0, 1]] if colours == 1 and alphas else samples
