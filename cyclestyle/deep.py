@@ -14,8 +14,9 @@ BITS_PER_SAMPLE, PHOTOMETRIC, PLANAR_CONFIGURATION, EXTRA_SAMPLES, SAMPLE_FORMAT
 WHITE_IS_ZERO, CMYK = 0, 5  # values of the second
 UNSPECIFIED, PREMULTIPLIED = 0, 1  # of the fourth: what the fourth channel is; else it is alpha
 UNSIGNED = 1  # of the last
-BITS = "bits"  # among what Pillow knows of a picture: how many a channel had before `in_16_bit`
-AT_ONCE = 16  # frames of an AVIF: to come to one, OpenCV decodes all before it
+SAMPLES, INTERLEAVED = 277, 1  # another tag, and a value of PLANAR_CONFIGURATION
+BRIGHT = 16  # times white: what is brighter is rare in pictures of a high dynamic range
+AT_ONCE = 1 << 30  # bytes of frames of an AVIF: to come to one, OpenCV decodes all before it
 
 
 def bits_of(image: Image.Image, path: Path) -> int:
@@ -26,7 +27,7 @@ def bits_of(image: Image.Image, path: Path) -> int:
     tiles: list[Any] = getattr(image, "tile", [])
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        return int(image.info.get(BITS, max(tags.get(BITS_PER_SAMPLE, (1,)))))
+        return int(max(tags.get(BITS_PER_SAMPLE, (1,))))
     if image.format == "HEIF":
         return int(image.info.get("bit_depth", 8))
     if image.format == "AVIF":
@@ -38,6 +39,12 @@ def bits_of(image: Image.Image, path: Path) -> int:
     if image.mode.startswith("I;16") or any(";16" in str(tile.args) or tile.codec_name == "SGI16" for tile in tiles):
         return 16
     return 32 if image.mode in ("F", "I") else 8
+
+
+def is_in_planes(image: Image.Image) -> bool:
+    """Whether the samples of a TIFF that is open, or of its page, lie colour by colour."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return bool(tags.get(PLANAR_CONFIGURATION, INTERLEAVED) > INTERLEAVED and tags.get(SAMPLES, 1) > 1)
 
 
 def is_read_deep(image: Image.Image, bits: int) -> bool:
@@ -77,10 +84,8 @@ def read_deep(
     extra: tuple[int, ...] = ()
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        if tags.get(PLANAR_CONFIGURATION, 1) != 1:
-            raise ValueError(
-                "16 bit a channel in planes of one colour are read where the first page is so, too; save it otherwise"
-            )
+        if is_in_planes(image):
+            raise ValueError("16 bit in planes of one colour are read where the first page is so; save it interleaved")
         bits = 16
         pixels = _decoded(encoded, bits, page)
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
@@ -108,16 +113,19 @@ def read_moving_avif(encoded: np.ndarray, bits: int, count: int) -> Iterator[tup
         ValueError: it is damaged.
     """
     cv2 = opencv()
-    for start in range(0, count, AT_ONCE):
+    read, wanted = 0, 1
+    while read < count:
         try:
-            _, animation = cv2.imdecodeanimation(encoded, start, min(AT_ONCE, count - start))
+            _, animation = cv2.imdecodeanimation(encoded, read, wanted)
             frames = animation.frames
         except cv2.error:
             frames = ()
-        if len(frames) < min(AT_ONCE, count - start) or any(frame.dtype != np.uint16 for frame in frames):
+        if len(frames) < wanted or any(frame.dtype != np.uint16 for frame in frames):
             raise ValueError(f"{bits} bits a channel of a rare kind, or damaged")
         for frame in frames:
             yield _parted(_widened(frame, bits))
+        read += wanted
+        wanted = min(count - read, max(1, AT_ONCE // frames[0].nbytes))
 
 
 def _parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -127,9 +135,12 @@ def _parted(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def white_of_floats(values: np.ndarray) -> float:
-    """White of (H, W) or (H, W, C): some programs write 0 to 1, and what is brighter beyond, others 0 to 255."""
-    step = 1 + values.shape[0] // 1000, 1 + values.shape[1] // 1000
-    return 255.0 if np.nanmedian(values[:: step[0], :: step[1]]) > 1 else 1.0
+    """White of (H, W) or (H, W, C): some programs write 0 to 1, and what is brighter beyond, others to 255 or 65535."""
+    some = values[:: 1 + values.shape[0] // 1000, :: 1 + values.shape[1] // 1000]
+    some = some[np.isfinite(some) & (some > 0)]
+    if not some.size or some.max() <= BRIGHT or np.median(some) <= 1:
+        return 1.0
+    return 255.0 if some.max() < 2 * 255 else 65535.0
 
 
 def opencv() -> Any:
@@ -160,7 +171,7 @@ def encoded_by(encode: Any, *args: Any) -> bytes:
     except opencv().error:
         done = False
     if not done:
-        raise ValueError("the encoder refuses so many pixels")
+        raise ValueError("the encoder refuses it")
     file: bytes = encoded.tobytes()
     return file
 

@@ -37,6 +37,8 @@ _TURNS = [  # what undoes the orientations 2 to 8 of EXIF
     *(Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90),
 ]
 HEIC = {".heic", ".heif", ".hif"}
+RARE = "a TIFF of a rare kind, or a damaged one; save it as RGB"
+LEVELS = {"L;2": 4, "L;4": 16}  # of grey, in a PNG
 LEAST_SIDE = 32  # of what a network sees: instance norm and reflection padding need some pixels to work with
 MOST_PIXELS = 178_956_970  # where Pillow refuses by itself
 CPU = torch.device("cpu")
@@ -112,16 +114,14 @@ def decoding(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Iterator[
     except FileNotFoundError:
         raise ImageError(f"{path}: no such file") from None
     except Image.UnidentifiedImageError:
-        rare = begins_as_tiff(path)
-        raise ImageError(
-            f"{path}: "
-            + ("a TIFF of a rare kind, or a damaged one; save it as RGB" if rare else "not a picture, or a damaged one")
-        ) from None
+        raise ImageError(f"{path}: {RARE if begins_as_tiff(path) else 'not a picture, or a damaged one'}") from None
     except Image.DecompressionBombError:
         raise _too_many_pixels(path, most, remedy) from None
     except MemoryError:
         raise ImageError(f"{path}: too large for the memory of this machine") from None
     except Exception as error:  # decoders raise nearly anything on damaged files
+        if isinstance(error, SyntaxError) and begins_as_tiff(path):  # a page of such a kind
+            raise ImageError(f"{path}: {RARE}") from None
         told = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
         raise ImageError(f"{path}: cannot be decoded: {' '.join(told.split())}") from None
 
@@ -146,13 +146,22 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit is the one below, and what is wrong an error
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
-            image = open_picture(path, most)
+            image = scale_hidden(open_picture(path, most))
         try:
             check_pixels(image, path, most, remedy)
         except ImageError:
             image.close()
             raise
         return image
+
+
+def scale_hidden(image: Image.Image) -> Image.Image:
+    """Make the grey that is transparent in an open PNG, of a few levels, one of 256, for which Pillow takes it."""
+    coded = next((str(tile.args) for tile in getattr(image, "tile", [])), "")
+    hidden = image.info.get("transparency")
+    if image.format == "PNG" and coded in LEVELS and isinstance(hidden, int):
+        image.info["transparency"] = hidden * 255 // (LEVELS[coded] - 1)
+    return image
 
 
 def check_pixels(image: Image.Image, path: Path, most: int, remedy: str = "") -> None:

@@ -1,13 +1,15 @@
 """TIFFs that Pillow does not open or gets wrong: of 16 bit in planes or with grey and alpha, RGB of 32 bit, and floats.
 
-OpenCV decodes their samples, in whatever compression, as those of a grey picture. The file is then opened with the same
-samples in 16 bit, laid out plainly, and with all of its other tags (TIFF 6.0; sections in brackets).
+OpenCV decodes their samples, in whatever compression, as those of a grey picture. A page is then opened as one with the
+same samples in 16 bit, laid out plainly, and with all of its other tags (TIFF 6.0; sections in brackets).
 """
 
 import io
 import logging
+import mmap
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,64 +17,53 @@ import numpy as np
 from PIL import Image
 
 from cyclestyle.deep import (
-    BITS,
     BITS_PER_SAMPLE,
     EXTRA_SAMPLES,
+    INTERLEAVED,
     PHOTOMETRIC,
     PLANAR_CONFIGURATION,
     PREMULTIPLIED,
     SAMPLE_FORMAT,
+    SAMPLES,
     UNSIGNED,
     WHITE_IS_ZERO,
+    is_in_planes,
     opencv,
     white_of_floats,
 )
 
-WIDTH, HEIGHT, COMPRESSION, STRIPS, SAMPLES, ROWS, LENGTHS = 256, 257, 259, 273, 277, 278, 279
-PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS = 317, 322, 323, 324, 325
-LAID_OUT = {
-    BITS_PER_SAMPLE,
-    COMPRESSION,
-    PHOTOMETRIC,
-    STRIPS,
-    SAMPLES,
-    ROWS,
-    LENGTHS,
-    PLANAR_CONFIGURATION,
-    PREDICTOR,
-    TILE_WIDTH,
-    TILE_HEIGHT,
+WIDTH, HEIGHT, COMPRESSION, FILL_ORDER = 256, 257, 259, 266
+STRIPS, ROWS, LENGTHS, PREDICTOR = 273, 278, 279, 317
+TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS = 322, 323, 324, 325
+LEAST_AND_LARGEST = {280, 281, 340, 341}
+LAID_OUT = LEAST_AND_LARGEST | {
+    *(BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIPS, SAMPLES, ROWS, LENGTHS, PLANAR_CONFIGURATION),
+    *(PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT),
 }
-LAID_OUT |= {
-    TILES,
-    TILE_LENGTHS,
-    EXTRA_SAMPLES,
-    SAMPLE_FORMAT,
-    280,
-    281,
-    340,
-    341,
-}  # the last: the least and largest values
+DIRECTORIES = {34665, 34853, 40965}  # tags that say where those of EXIF lie
 BLACK_IS_ZERO, RGB = 1, 2  # of PHOTOMETRIC
+UNCOMPRESSED, UNPREDICTED = 1, 1  # of COMPRESSION, PREDICTOR
+DIFFERENCES, OF_FLOATS = 2, 3  # of PREDICTOR (14)
 ALPHA = (PREMULTIPLIED, 2)  # of EXTRA_SAMPLES
 FLOATING = 3  # of SAMPLE_FORMAT
-DIFFERENCES, OF_FLOATS = 2, 3  # of PREDICTOR (14)
 KINDS = {(bits, UNSIGNED) for bits in (8, 10, 12, 14, 16, 32)} | {(bits, FLOATING) for bits in (16, 32, 64)}
-MOST_SAMPLES, MOST_PAGES = 16, 1000
+MOST_SAMPLES = 16
+SHORT, LONG = 3, 4  # types (2)
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 18: 8}  # of them
 STRIP = 64  # rows, of what is computed at once
 MOST_OF_STRIP = 1 << 26  # bytes
-PLAIN = 1  # no compression, no predictor, no planes
+NO_MEMORY = -4  # a code of OpenCV's errors
 
 
 def open_picture(path: Path, most: int) -> Image.Image:
-    """As Pillow opens it, or, if it is such a TIFF, from memory.
+    """As Pillow opens it, or, if it begins with such a page of a TIFF, as `rare_page` does.
 
     Args:
-        most: pixels that a page of such a TIFF may have.
+        most: pixels that such a page may have.
 
     Raises:
         Image.UnidentifiedImageError: it is not a picture, or a TIFF of another kind; Pillow raises others.
-        Image.DecompressionBombError: it has more pixels.
+        Image.DecompressionBombError: the page has more pixels.
     """
     try:
         image = Image.open(path)
@@ -80,20 +71,22 @@ def open_picture(path: Path, most: int) -> Image.Image:
         if not begins_as_tiff(path):
             raise
     else:
-        tags: Any = getattr(image, "tag_v2", {})
-        plain = image.format != "TIFF" or tags.get(PLANAR_CONFIGURATION, PLAIN) == PLAIN
-        if plain or max(tags.get(BITS_PER_SAMPLE, (1,))) <= 8:
+        if image.format != "TIFF" or not _is_misread(image):
             return image
         image.close()
-    try:
-        data, bits = in_16_bit(path.read_bytes(), most)
-        image = Image.open(io.BytesIO(data))
-    except (Image.DecompressionBombError, MemoryError):
-        raise
-    except Exception:  # tifffile and OpenCV raise many kinds
-        raise Image.UnidentifiedImageError from None
-    image.info[BITS] = bits
-    return image
+    return rare_page(path, most)
+
+
+def _is_misread(image: Image.Image) -> bool:
+    """Whether it is in planes of more than 8 bits, or of 32 bit, the bytes of which Pillow does not always turn."""
+    tags: Any = getattr(image, "tag_v2", {})
+    bits, kind = max(tags.get(BITS_PER_SAMPLE, (1,))), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0]
+    return (bits > 8 and is_in_planes(image)) or (bits > 16 and kind in (UNSIGNED, FLOATING))
+
+
+def is_rare(image: Image.Image) -> bool:
+    """Whether a picture was opened as `rare_page` does."""
+    return image.format == "TIFF" and isinstance(getattr(image, "fp", None), io.BytesIO)
 
 
 def encoded(image: Image.Image, path: Path) -> np.ndarray:
@@ -108,113 +101,161 @@ def begins_as_tiff(path: Path) -> bool:
         return file.read(3) in (b"II*", b"II+", b"MM\0")
 
 
-def in_16_bit(data: bytes, most: int) -> tuple[bytearray, int]:
-    """A TIFF with samples that Pillow opens and OpenCV reads, and how many bits they had.
+def rare_page(path: Path, most: int, number: int = 0) -> Image.Image:
+    """A page of a TIFF, opened as the one page of a TIFF in memory, of 16 bit.
 
     Args:
-        most: pixels that a page may have.
+        most: pixels that it may have.
+        number: of the page, from 0.
 
     Raises:
-        ValueError: it is of another kind, or damaged; others of damage that tifffile does not expect.
-        Image.DecompressionBombError: a page has more pixels.
+        Image.UnidentifiedImageError: it is of another kind, or damaged.
+        Image.DecompressionBombError: it has more pixels.
     """
+    with _opened(path) as (data, file):
+        page = file.pages[number]
+        if page.imagewidth * page.imagelength > most:
+            raise Image.DecompressionBombError
+        pixels = _to_16_bit(_samples(data, file.tiff.byteorder, page), page)
+        made, count = _Written(file.tiff.byteorder), pixels.shape[2]
+        laid_out = {
+            BITS_PER_SAMPLE: [16] * count,
+            COMPRESSION: [UNCOMPRESSED],
+            PHOTOMETRIC: [RGB if count > 1 else BLACK_IS_ZERO],
+            STRIPS: [made.append(pixels.astype(f"{file.tiff.byteorder}u2").tobytes())],
+            SAMPLES: [count],
+            ROWS: [len(pixels)],
+            LENGTHS: [pixels.nbytes],
+            PLANAR_CONFIGURATION: [INTERLEAVED],
+            SAMPLE_FORMAT: [UNSIGNED] * count,
+        }
+        if count == 4:
+            laid_out[EXTRA_SAMPLES] = [next(kind for kind in page.extrasamples if kind in ALPHA)]
+        return Image.open(io.BytesIO(made.page(laid_out, _kept(made, data, file.tiff, page.offset))))
+
+
+def bits_of_pages(path: Path) -> list[int]:
+    """How many bits a sample has, of each page.
+
+    Raises:
+        Image.UnidentifiedImageError: it is damaged.
+    """
+    with _opened(path) as (_, file):
+        return [page.bitspersample for page in file.pages]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+    """The bytes of a file, and what tifffile tells of it."""
     import tifffile
 
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # an error is raised
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        made, order, most_bits = None, file.tiff.byteorder, 0
-        for page in file.pages[:MOST_PAGES]:
-            assert isinstance(page, tifffile.TiffPage)  # as long as nobody asks for frames
-            if page.imagewidth * page.imagelength > most:
-                raise Image.DecompressionBombError
-            pixels = _to_16_bit(_samples(data, file.tiff, page), page)
-            made = made or _Extended(data, file.tiff)
-            count = pixels.shape[2]
-            laid_out = {
-                BITS_PER_SAMPLE: [16] * count,
-                COMPRESSION: [PLAIN],
-                PHOTOMETRIC: [RGB if count > 1 else BLACK_IS_ZERO],
-            }
-            laid_out |= {
-                SAMPLES: [count],
-                PLANAR_CONFIGURATION: [PLAIN],
-                SAMPLE_FORMAT: [UNSIGNED] * count,
-                ROWS: [len(pixels)],
-            }
-            laid_out |= {LENGTHS: [pixels.nbytes], STRIPS: [made.append(pixels.astype(f"{order}u2").tobytes())]}
-            if count == 4:
-                laid_out[EXTRA_SAMPLES] = [next(kind for kind in page.extrasamples if kind in ALPHA)]
-            entries = (data[tag.offset :][: file.tiff.tagsize] for tag in page.tags if tag.code not in LAID_OUT)
-            made.add_page(entries, laid_out)
-            most_bits = max(most_bits, page.bitspersample)
-    if made is None:
-        raise ValueError("a TIFF without pages")
-    return made.file, most_bits
+    try:
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+            tifffile.TiffFile(file) as tiff,
+        ):
+            yield data, tiff
+    except (Image.DecompressionBombError, MemoryError):
+        raise
+    except Exception as error:  # tifffile and OpenCV raise many kinds
+        if getattr(error, "code", None) == NO_MEMORY:
+            raise MemoryError from None
+        raise Image.UnidentifiedImageError from None
 
 
-class _Extended:
-    """A file with pages that take the place of its own."""
+class _Written:
+    """A TIFF in memory."""
 
-    def __init__(self, data: bytes, tiff: Any) -> None:
-        self.file = bytearray(data)
-        self._tiff = tiff
-        self._link = tiff.offsetsize  # where it says where the next page is, first of all in the header
+    def __init__(self, order: str) -> None:
+        self._order = order
+        self._file = bytearray(struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 0))
 
     def append(self, content: bytes) -> int:
         """Returns where it lies."""
-        self.file += bytes(len(self.file) % 2)
-        self.file += content
-        return len(self.file) - len(content)
+        self._file += bytes(len(self._file) % 2)
+        self._file += content
+        return len(self._file) - len(content)
 
-    def add_page(self, entries: Iterable[bytes], numbers: Mapping[int, Sequence[int]]) -> None:
-        """Add a page of entries that are there, and of others by their tags."""
-        order, offset, room = self._tiff.byteorder, self._tiff.offsetformat, self._tiff.offsetsize
-        entries = list(entries)
+    def entry(self, tag: int, kind: int, count: int, content: bytes) -> bytes:
+        """Of a directory: values of a type."""
+        if len(content) > 4:
+            content = struct.pack(f"{self._order}I", self.append(content))
+        return struct.pack(f"{self._order}HHI4s", tag, kind, count, content)
+
+    def directory(self, entries: Iterable[bytes]) -> int:
+        """Append one, and return where it lies."""
+        ordered = sorted(entries, key=lambda entry: struct.unpack_from(f"{self._order}H", entry))
+        return self.append(struct.pack(f"{self._order}H", len(ordered)) + b"".join(ordered) + bytes(4))
+
+    def page(self, numbers: Mapping[int, Sequence[int]], entries: Sequence[bytes] = ()) -> bytearray:
+        """The file, with the one page that these make: values by their tags, and entries that were made before."""
+        made = [*entries]
         for tag, values in numbers.items():
-            short = max(values) < 1 << 16
-            kind, letter = (3, "H") if short else (4, "I") if room == 4 else (16, "Q")
-            content = struct.pack(f"{order}{len(values)}{letter}", *values)
-            if len(content) > room:
-                content = struct.pack(offset, self.append(content))
-            head = struct.pack(f"{order}HH", tag, kind) + struct.pack(offset, len(values))
-            entries.append(head + content.ljust(room, b"\0"))
-        entries.sort(key=lambda entry: struct.unpack_from(f"{order}H", entry))
-        content = struct.pack(self._tiff.tagnoformat, len(entries)) + b"".join(entries) + bytes(room)
-        struct.pack_into(offset, self.file, self._link, self.append(content))
-        self._link = len(self.file) - room
+            kind, letter = (SHORT, "H") if max(values) < 1 << 16 else (LONG, "I")
+            content = struct.pack(f"{self._order}{len(values)}{letter}", *values)
+            made.append(self.entry(tag, kind, len(values), content))
+        struct.pack_into(f"{self._order}I", self._file, 4, self.directory(made))
+        return self._file
 
 
-def _samples(data: bytes, tiff: Any, page: Any) -> np.ndarray:
+def _kept(made: _Written, data: Any, tiff: Any, at: int, within: int = 2) -> list[bytes]:
+    """Entries of a directory that do not say how the pixels are laid out, copied with what they point to."""
+    order, room, found = tiff.byteorder, tiff.offsetsize, []
+    (entries,) = struct.unpack_from(tiff.tagnoformat, data, at)
+    for start in range(at + tiff.tagnosize, at + tiff.tagnosize + entries * tiff.tagsize, tiff.tagsize):
+        tag, kind = struct.unpack_from(f"{order}HH", data, start)
+        (count,) = struct.unpack_from(tiff.offsetformat, data, start + 4)
+        size, place = count * SIZES.get(kind, 0), start + 4 + room
+        if size > room:
+            (place,) = struct.unpack_from(tiff.offsetformat, data, place)
+        content = data[place : place + size]
+        if tag in LAID_OUT or not size or len(content) < size:
+            continue
+        if tag in DIRECTORIES and within:
+            (lies,) = struct.unpack(f"{order}{'I' if size == 4 else 'Q'}", content)
+            content = struct.pack(f"{order}I", made.directory(_kept(made, data, tiff, lies, within - 1)))
+            found.append(made.entry(tag, LONG, 1, content))
+        elif tag not in DIRECTORIES and kind < 16:  # the numbers of BigTIFF are not for this one
+            found.append(made.entry(tag, kind, count, content))
+    return found
+
+
+def _samples(data: Any, order: str, page: Any) -> np.ndarray:
     """Of a page, (H, W, C), as they are."""
     bits, kind, count, predictor = page.bitspersample, page.sampleformat, page.samplesperpixel, page.predictor
     if (bits, kind) not in KINDS or count > MOST_SAMPLES or page.photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
-        raise ValueError("a TIFF of a rare kind")
-    planes = count if page.planarconfig > PLAIN else 1
+        raise ValueError("of a rare kind")
+    planes = count if page.planarconfig > INTERLEAVED else 1
     natively = predictor == OF_FLOATS and planes == 1 and count in (3, 4)
     beside = 1 if planes > 1 or natively else count  # samples that count as so many pixels
-    laid_out = {WIDTH: [page.imagewidth * beside], HEIGHT: [page.imagelength], COMPRESSION: [page.compression]}
-    laid_out |= {SAMPLES: [count if natively else 1], PHOTOMETRIC: [RGB if natively else BLACK_IS_ZERO]}
-    laid_out |= {tag: [value] * laid_out[SAMPLES][0] for tag, value in ((BITS_PER_SAMPLE, bits), (SAMPLE_FORMAT, kind))}
-    laid_out |= {PREDICTOR: [PLAIN if beside > 1 else predictor]}
-    if bits == 16:  # floats of which OpenCV does not read
-        laid_out[SAMPLE_FORMAT] = [UNSIGNED]
+    if beside > 1 and predictor == OF_FLOATS:
+        raise ValueError("of a rare kind")
     rows, starts, lengths = _strips(page, planes)
-    if page.is_tiled:
-        laid_out |= {TILE_WIDTH: [page.tilewidth * beside], TILE_HEIGHT: [page.tilelength]}
-    else:
-        laid_out[ROWS] = [rows]
-    at, long = (TILES, TILE_LENGTHS) if page.is_tiled else (STRIPS, LENGTHS)
-    relabelled, each = _Extended(data, tiff), len(starts) // planes
-    for part in range(0, planes * each, max(1, each)):
-        relabelled.add_page((), laid_out | {at: starts[part:][:each], long: lengths[part:][:each]})
-    _, grey = opencv().imdecodemulti(np.frombuffer(relabelled.file, np.uint8), opencv().IMREAD_UNCHANGED)
-    samples = np.stack(grey, -1) if planes > 1 else grey[0].reshape(page.imagelength, page.imagewidth, count)
+    each, decoded = len(starts) // planes, []
+    for plane in range(planes):
+        own = range(plane * each, (plane + 1) * each)
+        relabelled = _Written(order)
+        places = [relabelled.append(data[starts[part] : starts[part] + lengths[part]]) for part in own]
+        laid_out = {WIDTH: [page.imagewidth * beside], HEIGHT: [page.imagelength], COMPRESSION: [page.compression]}
+        laid_out |= {PHOTOMETRIC: [RGB if natively else BLACK_IS_ZERO], FILL_ORDER: [page.fillorder]}
+        laid_out |= {SAMPLES: [count if natively else 1], BITS_PER_SAMPLE: [bits] * (count if natively else 1)}
+        laid_out |= {PREDICTOR: [UNPREDICTED if beside > 1 else predictor]}
+        # Floats of 16 bit are none to OpenCV.
+        laid_out |= {SAMPLE_FORMAT: [UNSIGNED if bits == 16 else kind] * (count if natively else 1)}
+        if page.is_tiled:
+            laid_out |= {TILE_WIDTH: [page.tilewidth * beside], TILE_HEIGHT: [page.tilelength]}
+            laid_out |= {TILES: places, TILE_LENGTHS: [lengths[part] for part in own]}
+        else:
+            laid_out |= {ROWS: [rows], STRIPS: places, LENGTHS: [lengths[part] for part in own]}
+        file = np.frombuffer(relabelled.page(laid_out), np.uint8)
+        decoded.append(opencv().imdecode(file, opencv().IMREAD_UNCHANGED))
+    samples = np.stack(decoded, -1) if planes > 1 else decoded[0].reshape(page.imagelength, page.imagewidth, count)
     if natively:
         return samples[..., [2, 1, 0, 3][:count]]
     if beside > 1 and predictor == DIFFERENCES:
         samples = _summed(samples, page.tilewidth if page.is_tiled else page.imagewidth)
-    elif beside > 1 and predictor == OF_FLOATS:
-        raise ValueError("a TIFF of a rare kind")
     if 8 < bits < 16:  # which OpenCV makes larger
         samples = samples >> 16 - bits
     return samples.view(np.float16) if (bits, kind) == (16, FLOATING) else samples
@@ -223,7 +264,7 @@ def _samples(data: bytes, tiff: Any, page: Any) -> np.ndarray:
 def _strips(page: Any, planes: int) -> tuple[int, Sequence[int], Sequence[int]]:
     """Rows of a strip, and where strips or tiles begin and how long they are; OpenCV takes none of a gigabyte."""
     starts, lengths = page.dataoffsets, page.databytecounts
-    if page.is_tiled or page.compression != PLAIN or len(starts) != planes:
+    if page.is_tiled or page.compression != UNCOMPRESSED or len(starts) != planes:
         return page.rowsperstrip, starts, lengths
     row = -(-page.imagewidth * (1 if planes > 1 else page.samplesperpixel) * page.bitspersample // 8)
     rows = max(1, MOST_OF_STRIP // row)
@@ -241,24 +282,29 @@ def _summed(samples: np.ndarray, width: int) -> np.ndarray:
 
 def _to_16_bit(samples: np.ndarray, page: Any) -> np.ndarray:
     """(H, W, 1) of grey, or (H, W, 3 or 4)."""
-    colours = 3 if page.photometric == RGB else 1
-    kinds = page.extrasamples[: samples.shape[2] - colours]
-    alphas = [colours + number for number, kind in enumerate(kinds) if kind in ALPHA][:1]
-    samples = samples[..., [*range(colours), *alphas]]
+    kinds = page.extrasamples
+    bands = samples.shape[2] > 2 and not set(ALPHA) & set(kinds)  # some write three colours, and call the first grey
+    colours = 3 if page.photometric == RGB or bands else 1
+    alphas = [samples.shape[2] - len(kinds) + number for number, kind in enumerate(kinds) if kind in ALPHA][:1]
     if (page.bitspersample, page.sampleformat) != (16, UNSIGNED):
-        scale, scaled = 65535 / _white(samples[..., :colours], page), np.empty(samples.shape, np.uint16)
-        for top in range(0, len(samples), STRIP):
-            rows = samples[top : top + STRIP].astype(np.float64) * scale
-            scaled[top : top + STRIP] = np.nan_to_num(rows).clip(0, 65535).round()
-        samples = scaled
+        scaled = np.empty((*samples.shape[:2], colours + len(alphas)), np.uint16)
+        _scale(samples[..., :colours], page, scaled[..., :colours])
+        for alpha in alphas:
+            _scale(samples[..., alpha : alpha + 1], page, scaled[..., colours:])
+    else:
+        scaled = samples[..., [*range(colours), *alphas]]
     if page.photometric == WHITE_IS_ZERO and page.sampleformat == UNSIGNED:
-        samples[..., 0] = ~samples[..., 0]
-    return samples[..., [0, 0, 0, 1]] if colours == 1 and alphas else samples
+        scaled[..., :colours] = ~scaled[..., :colours]
+    return scaled[..., [0, 0, 0, 1]] if colours == 1 and alphas else scaled
 
 
-def _white(colours: np.ndarray, page: Any) -> float:
-    """The value of white; of 32 bits many programs use fewer."""
+def _scale(samples: np.ndarray, page: Any, scaled: np.ndarray) -> None:
+    """(H, W, C), white becomes 65535; of 32 bits many programs use fewer."""
     if page.sampleformat == FLOATING:
-        return white_of_floats(colours)
-    bits = page.bitspersample if page.bitspersample < 16 else max(16, int(colours.max(initial=0)).bit_length())
-    return 2.0**bits - 1
+        white = white_of_floats(samples)
+    else:
+        bits = page.bitspersample
+        white = 2.0 ** (bits if bits < 16 else max(16, int(samples.max(initial=0)).bit_length())) - 1
+    for top in range(0, len(samples), STRIP):
+        rows = samples[top : top + STRIP].astype(np.float64) * (65535 / white)
+        scaled[top : top + STRIP] = np.nan_to_num(rows).clip(0, 65535).round()

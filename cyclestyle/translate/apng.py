@@ -51,29 +51,33 @@ class MovingPng:
 
     Attributes:
         milliseconds: for each of them, how long it is shown.
+        still: a file without them, with all else that it says.
 
     Raises:
         ValueError: it is damaged.
     """
 
     def __init__(self, png: bytes) -> None:
-        self._header, self._beside, told = b"", b"", 0
-        self._controls: list[_Control] = []
+        self._header, self._beside, self.still, told = b"", b"", SIGNATURE, 0
+        controls: list[_Control] = []
         self._coded: list[list[bytes]] = []
         for name, content in chunks(png):
-            if name == b"IHDR":
-                self._header = content
-            elif name == b"acTL":
+            if name == b"acTL":
                 told = int.from_bytes(content[:4], "big")
-            elif name in (b"PLTE", b"tRNS"):
-                self._beside += chunk(name, content)
-            elif name == b"fcTL" and len(content) == 26 and len(self._controls) < told:
-                self._controls.append(_Control(*struct.unpack_from(">4I2H2B", content, 4)))
+            elif name == b"fcTL" and len(content) == 26:
+                controls.append(_Control(*struct.unpack_from(">4I2H2B", content, 4)))
                 self._coded.append([])
             elif name in (b"IDAT", b"fdAT") and self._coded:  # else a picture for programs that know of no others
                 self._coded[-1].append(content[4:] if name == b"fdAT" else content)
-        if len(self._header) != 13 or len(self._controls) < max(told, 1):
-            raise ValueError(f"{len(self._controls)} of {told} frames are there")
+            if name == b"IHDR":
+                self._header = content
+            elif name in (b"PLTE", b"tRNS"):
+                self._beside += chunk(name, content)
+            if name not in (b"acTL", b"fcTL", b"fdAT"):
+                self.still += chunk(name, content)
+        if len(self._header) != 13 or len(controls) < max(told, 1):
+            raise ValueError(f"{len(controls)} of {told} frames are there")
+        self._controls = controls[:told]
         self.milliseconds = [1000 * c.numerator / (c.denominator or 100) for c in self._controls]
 
     def frames(self, decode: Callable[[bytes], Still]) -> Iterator[Still]:
@@ -91,7 +95,7 @@ class MovingPng:
         width, height = struct.unpack_from(">2I", self._header)
         opaque = self._header[9] not in WITH_ALPHA and b"tRNS" not in self._beside and self._are_whole(width, height)
         canvas: np.ndarray | None = None
-        for control, coded in zip(self._controls, self._coded, strict=True):
+        for control, coded in zip(self._controls, self._coded, strict=False):  # there may be more than it tells of
             if control.left + control.width > width or control.top + control.height > height:
                 raise ValueError("a frame goes beyond the picture")
             colours, alpha = decode(self._still(control, b"".join(coded)))

@@ -14,8 +14,9 @@ from cyclestyle.deep import encoded_by, opencv
 OUTER = {b"meta": 4, b"iinf": 6, b"iref": 4, b"iprp": 0, b"ipco": 0, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0}
 OUTER |= {b"stbl": 0, b"stsd": 8, b"av01": 78}
 BT709, SRGB = 1, 13  # primaries and transfer characteristics of H.273
-PLAIN = b"\0\0\0\0\x44\0"  # how iloc begins where offsets and lengths have four bytes
+OF_FOUR_BYTES = b"\0\0\0\0\x44\0"  # how iloc begins where offsets and lengths are so
 SPEED = 6  # of 10
+MOST_MILLISECONDS = 2**31 - 1
 SEEN = 500  # bytes by which OpenCV tells an AVIF, in vain where they end within the head of a box
 
 Place = tuple[int, int, int]  # of an item: its number, and offset and length of its content in the file
@@ -66,7 +67,8 @@ def moving_avif(
     """
     cv2 = opencv()
     animation = cv2.Animation()
-    animation.frames, animation.durations = list(frames), [max(1, round(shown)) for shown in milliseconds]
+    animation.frames = list(frames)
+    animation.durations = [min(max(1, round(shown)), MOST_MILLISECONDS) for shown in milliseconds]
     options = [cv2.IMWRITE_AVIF_DEPTH, bits, cv2.IMWRITE_AVIF_QUALITY, quality, cv2.IMWRITE_AVIF_SPEED, SPEED]
     notes = [(b"Exif", b"", bytes(4) + exif.removeprefix(b"Exif\0\0"))] * bool(exif)
     notes += [(b"mime", b"application/rdf+xml\0", xmp)] * bool(xmp)
@@ -126,7 +128,7 @@ def _parsed(data: bytes, start: int, end: int) -> list[_Box]:
 def _places(located: _Box) -> list[Place]:
     """What iloc says."""
     (count,) = struct.unpack_from(">H", located.own, 6)
-    found = list(struct.iter_unpack(">H2xHII", located.own[8:])) if located.own[:6] == PLAIN else []
+    found = list(struct.iter_unpack(">H2xHII", located.own[8:])) if located.own[:6] == OF_FOUR_BYTES else []
     if len(found) != count or any(extents != 1 for _, extents, _, _ in found):
         raise ValueError("OpenCV wrote where things lie in another way than is known")
     return [(item, offset, length) for item, _, offset, length in found]
@@ -135,7 +137,7 @@ def _places(located: _Box) -> list[Place]:
 def _located(places: Sequence[Place]) -> bytes:
     """The content of iloc."""
     entries = (struct.pack(">HHHII", item, 0, 1, offset, length) for item, offset, length in places)
-    return PLAIN + struct.pack(">H", len(places)) + b"".join(entries)
+    return OF_FOUR_BYTES + struct.pack(">H", len(places)) + b"".join(entries)
 
 
 def _counted(infos: Sequence[Any]) -> bytes:

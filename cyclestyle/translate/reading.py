@@ -22,11 +22,12 @@ from cyclestyle.images import (
     decoding,
     open_image,
     orientation_of,
+    scale_hidden,
     scaled_grey,
     to_8_bit,
     upright,
 )
-from cyclestyle.rare_tiff import encoded
+from cyclestyle.rare_tiff import bits_of_pages, encoded, is_rare, rare_page
 from cyclestyle.translate.apng import MovingPng, Still
 from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb, differ_from_srgb
@@ -99,6 +100,7 @@ class Source:
         self._bits: dict[int, int] = {}  # of each page
         self._deep: set[int] = set()  # those that Pillow would not read in full
         self._image = open_image(path, most, ALLOW_MORE)
+        self._rare, self._page = is_rare(self._image), 0
         try:
             self._describe(path)
         except ImageError:
@@ -110,11 +112,18 @@ class Source:
             several = self._image.format in SEVERAL
             self.count: int = getattr(self._image, "n_frames", 1) if several else 1
             if self._image.format == "PNG" and self.count > 1:
-                self._apng = MovingPng(self._encoded.tobytes())
+                self._apng, loop = MovingPng(self._encoded.tobytes()), self._image.info.get("loop")
                 self.count = len(self._apng.milliseconds)
-            pages = range(self.count) if self._image.format == "TIFF" else range(1)
-            for number in pages:  # of which this is told only before they are decoded
-                self._measure(number)
+                self._image.close()
+                self._image = Image.open(io.BytesIO(self._apng.still))  # which tells what stands behind the frames, too
+                self._image.info["loop"] = loop
+            if self._rare:
+                self._bits = dict(enumerate(bits_of_pages(path)))
+                self._deep, self.deep, self.count = set(self._bits), True, len(self._bits)
+            else:
+                pages = range(self.count) if self._image.format == "TIFF" else range(1)
+                for number in pages:  # of which this is told only before they are decoded
+                    self._measure(number)
             self._seek(0)
             self._composed = self._apng is not None or (self._image.format == "AVIF" and self._moves_deep())
             self._coded = code_points(self._image, path)
@@ -143,7 +152,10 @@ class Source:
         return decoding(self._path, self._most, ALLOW_MORE)
 
     def _seek(self, number: int) -> None:
-        if self.count > 1 and not self._apng:  # the one picture of a HEIC or a PSD need not be the first
+        if self._rare and number != self._page:
+            self._image.close()
+            self._image, self._page = rare_page(self._path, self._most, number), number
+        elif self.count > 1 and not (self._apng or self._rare):  # the one picture of a HEIC need not be the first
             self._image.seek(number)
             check_pixels(self._image, self._path, self._most, ALLOW_MORE)
 
@@ -168,6 +180,8 @@ class Source:
     def _times(self) -> list[float]:
         if self._apng:
             return self._apng.milliseconds
+        if self._image.format == "TIFF":
+            return [0.0] * self.count
         times = []
         for number in range(self.count):
             self._seek(number)
@@ -202,7 +216,10 @@ class Source:
         if number not in self._deep:
             return _read(self._image, self._profile)
         try:
-            colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
+            if self._rare:
+                colours, alpha = read_deep(self._image, encoded(self._image, self._path), 16)
+            else:
+                colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)
         except ValueError:
             if self._image.format != "AVIF":
                 raise
@@ -221,7 +238,7 @@ class Source:
     def _part_of_png(self, still: bytes) -> Still:
         with Image.open(io.BytesIO(still)) as image:
             if not self.deep:
-                frame = _read(image, self._profile)
+                frame = _read(scale_hidden(image), self._profile)
                 return frame.pixels, frame.alpha
             colours, alpha = read_deep(image, np.frombuffer(still, np.uint8), self._bits[0])
             return _grey_or_rgb_to_srgb(colours, self._profile), alpha

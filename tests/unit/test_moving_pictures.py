@@ -211,8 +211,11 @@ def test_frames_that_are_missing_are_told(tmp_path: Path) -> None:
     path.write_bytes(data[: data.rindex(b"fcTL") - 4])
     with pytest.raises(ImageError, match=r"a.png: cannot be decoded: 4 of 5 frames are there"):
         read(path)
+    whole = read(moving_png(path, parts, 6))[1]
     path.write_bytes(data.replace(chunk(b"acTL", struct.pack(">II", 5, 0)), chunk(b"acTL", struct.pack(">II", 3, 0))))
-    assert len(read(path)[1]) == 3
+    source, fewer = read(path)
+    assert (source.count, len(source.about.milliseconds)) == (3, 3)
+    assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(fewer, whole[:3], strict=True))
     left = WIDTH - parts[1][4].shape[1] + 1
     beyond = moving_png(tmp_path / "b.png", [parts[0], (left, *parts[1][1:])], 6)
     with pytest.raises(ImageError, match=r"b.png: cannot be decoded: a frame goes beyond the picture"):
@@ -245,3 +248,40 @@ def test_an_avif_of_another_build_is_refused_and_not_spoilt(monkeypatch: pytest.
         monkeypatch.setattr(cv2, "imencodeanimation", otherwise)
         with pytest.raises(ValueError, match="OpenCV wrote"):
             moving_avif([smooth()] * 2, [40, 40], 8, 100, b"", b"<x/>")
+
+
+def test_what_stands_behind_the_frames_counts_too(tmp_path: Path) -> None:
+    parts = random_parts(np.random.default_rng(0), 6, np.uint8)
+    path, exif = moving_png(tmp_path / "a.png", parts, 6), Image.Exif()
+    exif[ExifTags.Base.Orientation], exif[ExifTags.Base.Artist] = 6, "Painter"
+    end = chunk(b"IEND", b"")
+    path.write_bytes(path.read_bytes().removesuffix(end) + chunk(b"eXIf", exif.tobytes()[6:]) + end)
+    source, frames = read(path)
+    assert b"Painter" in source.about.exif
+    assert source.about.loop == 0
+    assert frames[0].pixels.shape == (WIDTH, HEIGHT, 3)
+
+
+@pytest.mark.parametrize("moving", [False, True])
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_a_level_of_grey_may_be_transparent(bits: int, moving: bool, tmp_path: Path) -> None:
+    line = zlib.compress(b"\0" + bytes([1 << (8 - bits), 0, 0, 0, 0, 0, 0, 0][: 4 * bits // 8 or 1]))
+    data = SIGNATURE + chunk(b"IHDR", struct.pack(">IIBB3x", 4, 1, bits, 0))
+    data += chunk(b"acTL", struct.pack(">II", 2, 0)) * moving + chunk(b"tRNS", struct.pack(">H", 1))
+    control = struct.pack(">4I2H2x", 4, 1, 0, 0, 1, 30)
+    for number in range(1 + moving):
+        data += chunk(b"fcTL", struct.pack(">I", max(0, 2 * number - 1)) + control) * moving
+        data += chunk(b"fdAT", struct.pack(">I", 2) + line) if number else chunk(b"IDAT", line)
+    (tmp_path / "a.png").write_bytes(data + chunk(b"IEND", b""))
+    for frame in read(tmp_path / "a.png")[1]:
+        assert frame.alpha is not None
+        assert frame.alpha.tolist() == [[0, 255, 255, 255]]
+        assert frame.pixels[0, :, 0].tolist() == [255 // (2**bits - 1), 0, 0, 0]
+
+
+def test_frames_may_be_shown_for_weeks(tmp_path: Path) -> None:
+    about = About(milliseconds=[3e9, 40], lossless=True, format="AVIF")
+    write_frames(tmp_path / "a.avif", [Frame(smooth())] * 2, about)
+    assert len(read(tmp_path / "a.avif")[1]) == 2
+    write_frames(tmp_path / "a.png", [Frame(smooth(dtype=np.uint16))] * 2, replace(about, milliseconds=[3e9, 1e5 / 3]))
+    assert read(tmp_path / "a.png")[0].about.milliseconds == pytest.approx([65_535_000, 1e5 / 3], rel=1e-4)

@@ -12,9 +12,9 @@ import tifffile
 from PIL import ExifTags, Image
 
 from cyclestyle.images import ImageError, read_image
-from cyclestyle.rare_tiff import _Extended
+from cyclestyle.rare_tiff import _Written
 from cyclestyle.translate.exif import with_directories
-from cyclestyle.translate.reading import Source
+from cyclestyle.translate.reading import Frame, Source
 from tests.picture_files import CURVES, profile, read, smooth
 
 COLOURS, ALPHA = smooth(48, 64, np.uint16), smooth(48, 64, np.uint16, 1)[..., 0]
@@ -38,7 +38,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 def test_16_bit_are_read_to_the_last_of_them(kind: str, planes: bool, layout: str, order: str, tmp_path: Path) -> None:
     colours = [GREY] if kind == "grey and alpha" else [*np.moveaxis(COLOURS, 2, 0)]
     transparent = kind != "RGB"
-    order = "<" if layout == "of more than 4 GB" else order  # Pillow does not open others
     samples = np.stack([*colours, *[ALPHA] * transparent], 0 if planes else 2)
     tifffile.imwrite(
         tmp_path / "a.tif", samples, byteorder=order, photometric="rgb" if len(colours) > 1 else "minisblack",
@@ -92,13 +91,10 @@ def test_samples_that_share_bytes(bits: int, tmp_path: Path) -> None:
     values = COLOURS >> 16 - bits
     rows = ["".join(f"{value:0{bits}b}" for value in row.ravel()) for row in values]
     data = b"".join(int(row, 2).to_bytes(len(row) // 8, "big") for row in rows)
-    start = io.BytesIO()
-    tifffile.imwrite(start, np.zeros((48, 64, 3), np.uint8), photometric="rgb", metadata=None)
-    with tifffile.TiffFile(io.BytesIO(start.getvalue())) as file:
-        made = _Extended(start.getvalue(), file.tiff)
+    made = _Written("<")
     places = {273: [made.append(data)], 278: [48], 279: [len(data)]}
-    made.add_page((), {256: [64], 257: [48], 258: [bits] * 3, 259: [1], 262: [2], 277: [3], 284: [1]} | places)
-    (tmp_path / "a.tif").write_bytes(made.file)
+    page = {256: [64], 257: [48], 258: [bits] * 3, 259: [1], 262: [2], 277: [3], 284: [1]}
+    (tmp_path / "a.tif").write_bytes(made.page(page | places))
     source, [frame] = read(tmp_path / "a.tif")
     assert source.about.bits == bits
     assert np.array_equal(frame.pixels, np.rint(values * (65535 / (2**bits - 1))))
@@ -173,3 +169,90 @@ def test_damage_is_told_and_takes_little_memory(tmp_path: Path) -> None:
             told -= 1
         told += 1
     assert 50 < told < 200
+
+
+def floats(path: Path, values: np.ndarray, **options: Any) -> Frame:
+    tifffile.imwrite(path, values.astype(np.float32), metadata=None, **{"photometric": "rgb"} | options)
+    return read(path)[1][0]
+
+
+def test_white_of_floats_is_that_of_what_wrote_them_and_alpha_has_its_own(tmp_path: Path) -> None:
+    ramp = np.linspace(0.5, 3, 64)[None, :, None].repeat(48, 0).repeat(3, 2)
+    bright = floats(tmp_path / "a.tif", np.dstack([ramp, ALPHA / 65535]), extrasamples=[2])
+    assert np.abs(bright.pixels - (ramp.clip(0, 1) * 65535)).max() <= 1, "what is brighter than white is cut"
+    assert np.abs(bright.alpha.astype(int) - ALPHA).max() <= 1  # type: ignore[union-attr]
+    for full in (255, 65535):
+        dark = np.zeros((48, 64, 3))
+        dark[10:20, 10:20] = [0.25 * full, 0.5 * full, 0.75 * full]
+        frame = floats(tmp_path / "b.tif", np.dstack([dark, np.ones((48, 64))]), extrasamples=[2])
+        assert np.abs(frame.pixels - dark / full * 65535).max() <= 1
+        assert (frame.alpha == 65535).all()
+        grey = floats(tmp_path / "c.tif", dark[..., 1], photometric="minisblack")
+        assert np.abs(grey.pixels[..., 0] - dark[..., 1] / full * 65535).max() <= 1
+
+
+@pytest.mark.filterwarnings("error")
+def test_floats_without_a_number_are_black(tmp_path: Path) -> None:
+    assert (floats(tmp_path / "a.tif", np.full((48, 64, 3), np.nan)).pixels == 0).all()
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint32])
+def test_grey_of_32_bits_is_read_in_any_order_and_compression(dtype: type, order: str, tmp_path: Path) -> None:
+    white = 2**32 - 1 if dtype == np.uint32 else 1
+    values = (GREY / 65535 * white).astype(dtype)
+    for options in ({}, {"compression": "zlib"}, {"compression": "zlib", "tile": (32, 32)}):
+        tifffile.imwrite(tmp_path / "a.tif", values, byteorder=order, photometric="minisblack", **options)
+        assert np.abs(read(tmp_path / "a.tif")[1][0].pixels[..., 0].astype(int) - GREY).max() <= 1
+        assert np.abs(read_image(tmp_path / "a.tif")[..., 0] - GREY / 257).max() <= 1
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_three_bands_are_colours_whatever_they_are_called(planar: str, tmp_path: Path) -> None:
+    bands = np.dstack([COLOURS, ALPHA]) if planar == "contig" else np.moveaxis(COLOURS, 2, 0)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig=planar, metadata=None)
+    [frame] = read(tmp_path / "a.tif")[1]
+    assert np.array_equal(frame.pixels, COLOURS)
+    assert frame.alpha is None
+
+
+def test_one_sample_is_in_no_planes(tmp_path: Path) -> None:
+    made, content = _Written("<"), GREY.astype("<u2").tobytes()
+    places = {273: [made.append(content)], 278: [48], 279: [len(content)]}
+    page = {256: [64], 257: [48], 258: [16], 259: [1], 262: [1], 277: [1], 284: [2]}
+    (tmp_path / "a.tif").write_bytes(made.page(page | places))
+    assert np.array_equal(read(tmp_path / "a.tif")[1][0].pixels[..., 0], GREY)
+
+
+def test_pages_are_read_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as pages:
+        for number in range(1100):
+            page = np.full((4, 4, 2), number * 50, np.uint16)
+            pages.write(page, photometric="minisblack", extrasamples=["unassalpha"], metadata=None)
+    with monkeypatch.context() as patch:
+        decoded: list[Any] = []
+        decode = cv2.imdecode
+        patch.setattr(cv2, "imdecode", lambda *args: decoded.append(1) or decode(*args))
+        with Source(tmp_path / "a.tif") as source:
+            assert len(decoded) <= 1, "the first page alone"
+    frames = read(tmp_path / "a.tif")[1]
+    assert source.count == len(frames) == 1100
+    assert [frame.pixels[0, 0, 0] for frame in frames] == [number * 50 for number in range(1100)]
+
+
+def test_a_page_that_is_rare_behind_others_is_refused_in_the_same_words(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as pages:
+        pages.write(smooth(), photometric="rgb", metadata=None)
+        pages.write(np.dstack([GREY, ALPHA]), photometric="minisblack", extrasamples=[2], metadata=None)
+    with pytest.raises(ImageError, match=r"a.tif: a TIFF of a rare kind, or a damaged one; save it as RGB"):
+        Source(tmp_path / "a.tif")
+
+
+def test_bits_may_be_filled_from_the_other_end(tmp_path: Path) -> None:
+    made, places = _Written("<"), []
+    for plane in np.moveaxis(COLOURS, 2, 0).astype("<u2"):
+        bits = np.unpackbits(np.frombuffer(plane.tobytes(), np.uint8)).reshape(-1, 8)
+        places.append(made.append(np.packbits(bits[:, ::-1]).tobytes()))
+    page = {256: [64], 257: [48], 258: [16] * 3, 259: [1], 262: [2], 266: [2], 277: [3], 284: [2]}
+    (tmp_path / "a.tif").write_bytes(made.page(page | {273: places, 278: [48], 279: [48 * 64 * 2] * 3}))
+    assert np.array_equal(read(tmp_path / "a.tif")[1][0].pixels, COLOURS)
