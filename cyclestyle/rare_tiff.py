@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
 from cyclestyle.deep import (
@@ -31,6 +32,7 @@ from cyclestyle.deep import (
     opencv,
     white_of_floats,
 )
+from cyclestyle.memory import free_memory
 
 WIDTH, HEIGHT, COMPRESSION, FILL_ORDER = 256, 257, 259, 266
 STRIPS, ROWS, LENGTHS, PREDICTOR = 273, 278, 279, 317
@@ -65,6 +67,7 @@ def open_picture(path: Path, most: int) -> Image.Image:
         Image.UnidentifiedImageError: it is not a picture, or a TIFF of another kind; Pillow raises others.
         Image.DecompressionBombError: the page has more pixels.
     """
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # an error is raised
     try:
         image = Image.open(path)
     except Image.UnidentifiedImageError:
@@ -232,6 +235,9 @@ def _samples(data: Any, order: str, page: Any) -> np.ndarray:
     beside = 1 if planes > 1 or natively else count  # samples that count as so many pixels
     if beside > 1 and predictor == OF_FLOATS:
         raise ValueError("of a rare kind")
+    needed, free = page.imagewidth * page.imagelength * count * bits // 8, free_memory(torch.device("cpu"))
+    if free is not None and 2 * needed > free:
+        raise MemoryError
     rows, starts, lengths = _strips(page, planes)
     each, decoded = len(starts) // planes, []
     for plane in range(planes):

@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import ExifTags, Image
 
+from cyclestyle import rare_tiff
 from cyclestyle.images import ImageError, read_image
 from cyclestyle.rare_tiff import _Written
 from cyclestyle.translate.exif import with_directories
@@ -256,3 +257,21 @@ def test_bits_may_be_filled_from_the_other_end(tmp_path: Path) -> None:
     page = {256: [64], 257: [48], 258: [16] * 3, 259: [1], 262: [2], 266: [2], 277: [3], 284: [2]}
     (tmp_path / "a.tif").write_bytes(made.page(page | {273: places, 278: [48], 279: [48 * 64 * 2] * 3}))
     assert np.array_equal(read(tmp_path / "a.tif")[1][0].pixels, COLOURS)
+
+
+def test_more_than_the_memory_holds_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.dstack([GREY, ALPHA]), photometric="minisblack", extrasamples=[2])
+    monkeypatch.setattr(rare_tiff, "free_memory", lambda device: 48 * 64 * 2 * 4 - 1)
+    with pytest.raises(ImageError, match=r"a.tif: too large for the memory of this machine"):
+        Source(tmp_path / "a.tif")
+    monkeypatch.setattr(rare_tiff, "free_memory", lambda device: 48 * 64 * 2 * 4)
+    assert len(read(tmp_path / "a.tif")[1]) == 1
+
+    def refuse(*args: Any) -> None:
+        error = cv2.error("Failed to allocate 36864 bytes")
+        error.code = -4
+        raise error
+
+    monkeypatch.setattr(cv2, "imdecode", refuse)
+    with pytest.raises(ImageError, match=r"a.tif: too large for the memory of this machine"):
+        Source(tmp_path / "a.tif")
