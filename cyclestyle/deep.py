@@ -84,8 +84,6 @@ def read_deep(
     extra: tuple[int, ...] = ()
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
-        if is_in_planes(image):
-            raise ValueError("16 bit in planes of one colour are read where the first page is so; save it interleaved")
         bits = 16
         pixels = _decoded(encoded, bits, page)
         if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
@@ -144,7 +142,7 @@ def white_of_floats(values: np.ndarray) -> float:
 
 
 def opencv() -> Any:
-    """OpenCV, which says nothing by itself, as an error is raised."""
+    """OpenCV, which says nothing by itself, as an error is raised; libpng within it may."""
     import cv2
 
     if hasattr(cv2, "setLogLevel"):  # to 4.12

@@ -1,7 +1,7 @@
 """TIFFs that Pillow does not open or gets wrong: of 16 bit in planes or with grey and alpha, RGB of 32 bit, and floats.
 
-OpenCV decodes their samples, in whatever compression, as those of a grey picture. A page is then opened as one with the
-same samples in 16 bit, laid out plainly, and with all of its other tags (TIFF 6.0; sections in brackets).
+OpenCV decodes their samples, in all compressions that it knows, as those of a grey picture. A page is then opened as
+one with the same samples in 16 bit, laid out plainly, and with all of its other tags (TIFF 6.0; sections in brackets).
 """
 
 import io
@@ -9,7 +9,7 @@ import logging
 import mmap
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,27 @@ WIDTH, HEIGHT, COMPRESSION, FILL_ORDER = 256, 257, 259, 266
 STRIPS, ROWS, LENGTHS, PREDICTOR = 273, 278, 279, 317
 TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS = 322, 323, 324, 325
 LEAST_AND_LARGEST = {280, 281, 340, 341}
-LAID_OUT = LEAST_AND_LARGEST | {
-    *(BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER, STRIPS, SAMPLES, ROWS, LENGTHS, PLANAR_CONFIGURATION),
-    *(PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT),
-}
+OTHERS = {330, 347}  # further pictures, tables of a compression
+LAID_OUT = (
+    LEAST_AND_LARGEST
+    | OTHERS
+    | {
+        *(
+            WIDTH,
+            HEIGHT,
+            BITS_PER_SAMPLE,
+            COMPRESSION,
+            PHOTOMETRIC,
+            FILL_ORDER,
+            STRIPS,
+            SAMPLES,
+            ROWS,
+            LENGTHS,
+            PLANAR_CONFIGURATION,
+        ),
+        *(PREDICTOR, TILE_WIDTH, TILE_HEIGHT, TILES, TILE_LENGTHS, EXTRA_SAMPLES, SAMPLE_FORMAT),
+    }
+)
 DIRECTORIES = {34665, 34853, 40965}  # tags that say where those of EXIF lie
 BLACK_IS_ZERO, RGB = 1, 2  # of PHOTOMETRIC
 UNCOMPRESSED, UNPREDICTED = 1, 1  # of COMPRESSION, PREDICTOR
@@ -74,17 +91,18 @@ def open_picture(path: Path, most: int) -> Image.Image:
         if not begins_as_tiff(path):
             raise
     else:
-        if image.format != "TIFF" or not _is_misread(image):
+        if image.format != "TIFF" or not is_misread(image):
             return image
         image.close()
     return rare_page(path, most)
 
 
-def _is_misread(image: Image.Image) -> bool:
-    """Whether it is in planes of more than 8 bits, or of 32 bit, the bytes of which Pillow does not always turn."""
+def is_misread(image: Image.Image) -> bool:
+    """Whether the page of a TIFF is in planes of more than 8 bits, or of 32 whose bytes Pillow does not turn."""
     tags: Any = getattr(image, "tag_v2", {})
-    bits, kind = max(tags.get(BITS_PER_SAMPLE, (1,))), tags.get(SAMPLE_FORMAT, (UNSIGNED,))[0]
-    return (bits > 8 and is_in_planes(image)) or (bits > 16 and kind in (UNSIGNED, FLOATING))
+    bits = max(tags.get(BITS_PER_SAMPLE, (1,)))
+    unturned = tags.prefix == b"MM" and tags.get(COMPRESSION, UNCOMPRESSED) != UNCOMPRESSED
+    return (bits > 8 and is_in_planes(image)) or (bits > 16 and unturned)
 
 
 def is_rare(image: Image.Image) -> bool:
@@ -122,6 +140,8 @@ def rare_page(path: Path, most: int, number: int = 0) -> Image.Image:
         pixels = _to_16_bit(_samples(data, file.tiff.byteorder, page), page)
         made, count = _Written(file.tiff.byteorder), pixels.shape[2]
         laid_out = {
+            WIDTH: [page.imagewidth],
+            HEIGHT: [page.imagelength],
             BITS_PER_SAMPLE: [16] * count,
             COMPRESSION: [UNCOMPRESSED],
             PHOTOMETRIC: [RGB if count > 1 else BLACK_IS_ZERO],
@@ -134,7 +154,7 @@ def rare_page(path: Path, most: int, number: int = 0) -> Image.Image:
         }
         if count == 4:
             laid_out[EXTRA_SAMPLES] = [next(kind for kind in page.extrasamples if kind in ALPHA)]
-        return Image.open(io.BytesIO(made.page(laid_out, _kept(made, data, file.tiff, page.offset))))
+        return Image.open(io.BytesIO(made.page(laid_out, _kept(made, data, file.tiff, page.offset, set()))))
 
 
 def bits_of_pages(path: Path) -> list[int]:
@@ -143,8 +163,13 @@ def bits_of_pages(path: Path) -> list[int]:
     Raises:
         Image.UnidentifiedImageError: it is damaged.
     """
+    found: dict[int, int] = {}
     with _opened(path) as (_, file):
-        return [page.bitspersample for page in file.pages]
+        for page in file.pages:
+            if page.offset in found:  # or a chain that leads back would have no end
+                break
+            found[page.offset] = page.bitspersample
+    return list(found.values())
 
 
 @contextmanager
@@ -203,9 +228,14 @@ class _Written:
         return self._file
 
 
-def _kept(made: _Written, data: Any, tiff: Any, at: int, within: int = 2) -> list[bytes]:
-    """Entries of a directory that do not say how the pixels are laid out, copied with what they point to."""
-    order, room, found = tiff.byteorder, tiff.offsetsize, []
+def _kept(made: _Written, data: Any, tiff: Any, at: int, seen: set[int]) -> list[bytes]:
+    """Entries of a directory that do not say how the pixels are laid out, copied with what they point to.
+
+    Args:
+        seen: gets where the values lie that are copied, so that none is copied twice.
+    """
+    order, room = tiff.byteorder, tiff.offsetsize
+    found: dict[int, bytes] = {}
     (entries,) = struct.unpack_from(tiff.tagnoformat, data, at)
     for start in range(at + tiff.tagnosize, at + tiff.tagnosize + entries * tiff.tagsize, tiff.tagsize):
         tag, kind = struct.unpack_from(f"{order}HH", data, start)
@@ -213,16 +243,20 @@ def _kept(made: _Written, data: Any, tiff: Any, at: int, within: int = 2) -> lis
         size, place = count * SIZES.get(kind, 0), start + 4 + room
         if size > room:
             (place,) = struct.unpack_from(tiff.offsetformat, data, place)
-        content = data[place : place + size]
-        if tag in LAID_OUT or not size or len(content) < size:
+        if tag in LAID_OUT or tag in found or not 0 < size <= len(data) - place or place in seen:
             continue
-        if tag in DIRECTORIES and within:
+        seen.add(place)
+        content = data[place : place + size]
+        if tag not in DIRECTORIES and kind < 16:  # the numbers of BigTIFF are not for this one
+            found[tag] = made.entry(tag, kind, count, content)
+        elif tag in DIRECTORIES and size in (4, 8):
             (lies,) = struct.unpack(f"{order}{'I' if size == 4 else 'Q'}", content)
-            content = struct.pack(f"{order}I", made.directory(_kept(made, data, tiff, lies, within - 1)))
-            found.append(made.entry(tag, LONG, 1, content))
-        elif tag not in DIRECTORIES and kind < 16:  # the numbers of BigTIFF are not for this one
-            found.append(made.entry(tag, kind, count, content))
-    return found
+            if 0 < lies < len(data) and lies not in seen:
+                seen.add(lies)
+                with suppress(struct.error):  # it is damaged
+                    directory = made.directory(_kept(made, data, tiff, lies, seen))
+                    found[tag] = made.entry(tag, LONG, 1, struct.pack(f"{order}I", directory))
+    return list(found.values())
 
 
 def _samples(data: Any, order: str, page: Any) -> np.ndarray:
@@ -235,8 +269,8 @@ def _samples(data: Any, order: str, page: Any) -> np.ndarray:
     beside = 1 if planes > 1 or natively else count  # samples that count as so many pixels
     if beside > 1 and predictor == OF_FLOATS:
         raise ValueError("of a rare kind")
-    needed, free = page.imagewidth * page.imagelength * count * bits // 8, free_memory(torch.device("cpu"))
-    if free is not None and 2 * needed > free:
+    needed = page.imagewidth * page.imagelength * (2 * count * bits // 8 + 16)
+    if needed > (free_memory(torch.device("cpu")) or needed):
         raise MemoryError
     rows, starts, lengths = _strips(page, planes)
     each, decoded = len(starts) // planes, []

@@ -19,9 +19,9 @@ Still = tuple[np.ndarray, np.ndarray | None]  # (H, W, 3), and alpha, (H, W), or
 
 
 def chunks(png: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Names and contents, as far as they are whole."""
-    at = len(SIGNATURE)
-    while at + 12 <= len(png):
+    """Names and contents, as far as they are whole, to the end of the picture."""
+    at, name = len(SIGNATURE), b""
+    while at + 12 <= len(png) and name != b"IEND":
         length, name = struct.unpack_from(">I4s", png, at)
         if at + 12 + length <= len(png):
             yield name, png[at + 8 : at + 8 + length]
@@ -58,11 +58,13 @@ class MovingPng:
     """
 
     def __init__(self, png: bytes) -> None:
-        self._header, self._beside, self.still, told = b"", b"", SIGNATURE, 0
+        self._header, self._beside, told = b"", b"", 0
         controls: list[_Control] = []
         self._coded: list[list[bytes]] = []
+        beside, still, begun = [], [SIGNATURE], False
         for name, content in chunks(png):
-            if name == b"acTL":
+            begun = begun or name == b"IDAT"
+            if name == b"acTL" and not (begun or told):
                 told = int.from_bytes(content[:4], "big")
             elif name == b"fcTL" and len(content) == 26:
                 controls.append(_Control(*struct.unpack_from(">4I2H2B", content, 4)))
@@ -72,9 +74,10 @@ class MovingPng:
             if name == b"IHDR":
                 self._header = content
             elif name in (b"PLTE", b"tRNS"):
-                self._beside += chunk(name, content)
+                beside.append(chunk(name, content))
             if name not in (b"acTL", b"fcTL", b"fdAT"):
-                self.still += chunk(name, content)
+                still.append(chunk(name, content))
+        self._beside, self.still = b"".join(beside), b"".join(still)
         if len(self._header) != 13 or len(controls) < max(told, 1):
             raise ValueError(f"{len(controls)} of {told} frames are there")
         self._controls = controls[:told]

@@ -27,10 +27,11 @@ from cyclestyle.images import (
     to_8_bit,
     upright,
 )
-from cyclestyle.rare_tiff import bits_of_pages, encoded, is_rare, rare_page
+from cyclestyle.rare_tiff import encoded, is_rare
 from cyclestyle.translate.apng import MovingPng, Still
 from cyclestyle.translate.exif import kept_exif
 from cyclestyle.translate.profiles import code_points, coded_to_srgb, deep_to_srgb, differ_from_srgb
+from cyclestyle.translate.tiff_pages import TiffPages
 from cyclestyle.translate.xmp import kept_xmp
 
 SEVERAL = {"AVIF", "GIF", "PNG", "TIFF", "WEBP"}  # further pictures in other formats are previews
@@ -100,7 +101,7 @@ class Source:
         self._bits: dict[int, int] = {}  # of each page
         self._deep: set[int] = set()  # those that Pillow would not read in full
         self._image = open_image(path, most, ALLOW_MORE)
-        self._rare, self._page = is_rare(self._image), 0
+        self._pages: TiffPages | None = None
         try:
             self._describe(path)
         except ImageError:
@@ -117,13 +118,11 @@ class Source:
                 self._image.close()
                 self._image = Image.open(io.BytesIO(self._apng.still))  # which tells what stands behind the frames, too
                 self._image.info["loop"] = loop
-            if self._rare:
-                self._bits = dict(enumerate(bits_of_pages(path)))
-                self._deep, self.deep, self.count = set(self._bits), True, len(self._bits)
-            else:
-                pages = range(self.count) if self._image.format == "TIFF" else range(1)
-                for number in pages:  # of which this is told only before they are decoded
-                    self._measure(number)
+            if self._image.format == "TIFF":
+                self._pages = TiffPages(path, self._image, self._most)
+                self.count = self._pages.count
+            for number in range(self.count if self._pages else 1):
+                self._measure(number)
             self._seek(0)
             self._composed = self._apng is not None or (self._image.format == "AVIF" and self._moves_deep())
             self._coded = code_points(self._image, path)
@@ -147,22 +146,26 @@ class Source:
     def close(self) -> None:
         """Close the file."""
         self._image.close()
+        if self._pages:
+            self._pages.close()
 
     def _decoding(self) -> AbstractContextManager[None]:
         return decoding(self._path, self._most, ALLOW_MORE)
 
     def _seek(self, number: int) -> None:
-        if self._rare and number != self._page:
-            self._image.close()
-            self._image, self._page = rare_page(self._path, self._most, number), number
-        elif self.count > 1 and not (self._apng or self._rare):  # the one picture of a HEIC need not be the first
+        if self._pages:
+            self._image = self._pages.open(number)
+        elif self.count > 1 and not self._apng:  # the one picture of a HEIC or a PSD need not be the first
             self._image.seek(number)
-            check_pixels(self._image, self._path, self._most, ALLOW_MORE)
+        check_pixels(self._image, self._path, self._most, ALLOW_MORE)
 
     def _measure(self, number: int) -> None:
-        self._seek(number)
-        bits = self._bits[number] = bits_of(self._image, self._path)
-        if is_read_deep(self._image, bits):
+        """What is told of a page only before it is decoded, or of a picture of another kind."""
+        rare = self._pages is not None and self._pages.is_rare(number)
+        if not rare:  # which opening would decode
+            self._seek(number)
+        bits = self._bits[number] = self._pages.bits_of(number) if self._pages else bits_of(self._image, self._path)
+        if rare or is_read_deep(self._image, bits):
             self._deep.add(number)
         self.deep = self.deep or number in self._deep or self._image.mode.startswith(("F", "I"))
 
@@ -216,7 +219,7 @@ class Source:
         if number not in self._deep:
             return _read(self._image, self._profile)
         try:
-            if self._rare:
+            if is_rare(self._image):
                 colours, alpha = read_deep(self._image, encoded(self._image, self._path), 16)
             else:
                 colours, alpha = read_deep(self._image, self._encoded, self._bits[number], number)

@@ -2,6 +2,7 @@
 
 import itertools
 import struct
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,7 +17,7 @@ from PIL import ExifTags, Image
 
 from cyclestyle.images import ImageError
 from cyclestyle.provenance import read_provenance
-from cyclestyle.translate.apng import SIGNATURE, chunk
+from cyclestyle.translate.apng import SIGNATURE, MovingPng, chunk
 from cyclestyle.translate.moving_avif import moving_avif
 from cyclestyle.translate.reading import About, Frame
 from cyclestyle.translate.writing import not_held, write_frames
@@ -216,6 +217,11 @@ def test_frames_that_are_missing_are_told(tmp_path: Path) -> None:
     source, fewer = read(path)
     assert (source.count, len(source.about.milliseconds)) == (3, 3)
     assert all(np.array_equal(a.pixels, b.pixels) for a, b in zip(fewer, whole[:3], strict=True))
+    for late in (0, 1, 9):  # the first counts
+        told = chunk(b"acTL", struct.pack(">II", late, 0))
+        for at in (data.rindex(b"fcTL") - 4, len(data) - 12, len(data)):
+            path.write_bytes(data[:at] + told + data[at:])
+            assert len(read(path)[1]) == 5
     left = WIDTH - parts[1][4].shape[1] + 1
     beyond = moving_png(tmp_path / "b.png", [parts[0], (left, *parts[1][1:])], 6)
     with pytest.raises(ImageError, match=r"b.png: cannot be decoded: a frame goes beyond the picture"):
@@ -285,3 +291,13 @@ def test_frames_may_be_shown_for_weeks(tmp_path: Path) -> None:
     assert len(read(tmp_path / "a.avif")[1]) == 2
     write_frames(tmp_path / "a.png", [Frame(smooth(dtype=np.uint16))] * 2, replace(about, milliseconds=[3e9, 1e5 / 3]))
     assert read(tmp_path / "a.png")[0].about.milliseconds == pytest.approx([65_535_000, 1e5 / 3], rel=1e-4)
+
+
+def test_many_chunks_take_no_longer_than_few(tmp_path: Path) -> None:
+    parts = random_parts(np.random.default_rng(0), 6, np.uint8)
+    path = moving_png(tmp_path / "a.png", parts, 6)
+    data, end = path.read_bytes(), chunk(b"IEND", b"")
+    path.write_bytes(data.removesuffix(end) + chunk(b"abCd", bytes(90)) * 200_000 + end)
+    began = time.perf_counter()
+    MovingPng(path.read_bytes())
+    assert time.perf_counter() - began < 10
