@@ -194,10 +194,14 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 
 class _Written:
-    """A TIFF in memory."""
+    """A TIFF in memory.
+
+    Attributes:
+        copied: bytes of another file in it, as `_kept` counts them.
+    """
 
     def __init__(self, order: str) -> None:
-        self._order = order
+        self._order, self.copied = order, 0
         self._file = bytearray(struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, 0))
 
     def append(self, content: bytes) -> int:
@@ -232,7 +236,7 @@ def _kept(made: _Written, data: Any, tiff: Any, at: int, seen: set[int]) -> list
     """Entries of a directory that do not say how the pixels are laid out, copied with what they point to.
 
     Args:
-        seen: gets where the values lie that are copied, so that none is copied twice.
+        seen: gets where the directories lie, so that each is copied once. All values may take the room of the file.
     """
     order, room = tiff.byteorder, tiff.offsetsize
     found: dict[int, bytes] = {}
@@ -243,9 +247,9 @@ def _kept(made: _Written, data: Any, tiff: Any, at: int, seen: set[int]) -> list
         size, place = count * SIZES.get(kind, 0), start + 4 + room
         if size > room:
             (place,) = struct.unpack_from(tiff.offsetformat, data, place)
-        if tag in LAID_OUT or tag in found or not 0 < size <= len(data) - place or place in seen:
+        if tag in LAID_OUT or tag in found or not 0 < size <= len(data) - max(place, made.copied):
             continue
-        seen.add(place)
+        made.copied += size
         content = data[place : place + size]
         if tag not in DIRECTORIES and kind < 16:  # the numbers of BigTIFF are not for this one
             found[tag] = made.entry(tag, kind, count, content)

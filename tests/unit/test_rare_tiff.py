@@ -298,6 +298,18 @@ def test_a_damaged_exif_does_not_cost_the_picture(place: int, tmp_path: Path) ->
     assert source.count == 1
 
 
+def test_tags_may_share_their_value(tmp_path: Path) -> None:
+    places = {282: 900, 283: 900, 296: 2}
+    path = rare_file(tmp_path / "a.tif", places)
+    data = bytearray(path.read_bytes())
+    for tag in (282, 283):
+        at = data.index(struct.pack("<HHI", tag, 4, 1))
+        data[at : at + 4] = struct.pack("<HH", tag, 5)
+    data[900:908] = struct.pack("<II", 300, 1)
+    path.write_bytes(data)
+    assert read(path)[0].about.dpi == (300, 300)
+
+
 def test_directories_that_lead_to_themselves_end(tmp_path: Path) -> None:
     assert len(read(rare_file(tmp_path / "a.tif", {34665: 8, 34853: 8}))[1]) == 1
     data = bytearray((tmp_path / "a.tif").read_bytes())
