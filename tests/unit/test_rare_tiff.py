@@ -282,11 +282,7 @@ def rare_file(path: Path, places: dict[int, int], tail: bytes = b"") -> Path:
     for tag, value in sorted(entries.items()):
         directory += struct.pack("<HHII", tag, *((3, 2) if tag == 258 else (4, 1)), value)
     data = np.dstack([GREY, ALPHA]).astype("<u2").tobytes()
-    path.write_bytes(
-        (struct.pack("<2sHI", b"II", 42, 8) + directory + struct.pack("<I", places.get(0, 0))).ljust(1000, b"\0")
-        + data
-        + tail
-    )
+    path.write_bytes((struct.pack("<2sHI", b"II", 42, 8) + directory + bytes(4)).ljust(1000, b"\0") + data + tail)
     return path
 
 
