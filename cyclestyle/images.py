@@ -1,5 +1,6 @@
 """The only place that knows ranges and layouts: uint8 (H, W, 3) outside, float (B, 3, H, W) in [-1, 1] inside."""
 
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ from cyclestyle.deep import (
 )
 from cyclestyle.errors import UserError
 from cyclestyle.files import atomic_write
-from cyclestyle.rare_tiff import begins_as_tiff, encoded, open_picture
+from cyclestyle.rare_tiff import begins_as_tiff, encoded, is_misread, rare_page
 
 # Registered by Pillow, yet not decoded by it: stubs, a video probe, and PostScript, which runs a program.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
@@ -146,13 +147,28 @@ def open_image(path: Path, most: int = MOST_PIXELS, remedy: str = "") -> Image.I
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the limit is the one below, and what is wrong an error
             Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, -(-most // 2))  # Pillow refuses twice as many
-            image = scale_hidden(open_picture(path, most))
+            image = scale_hidden(_opened(path, most))
         try:
             check_pixels(image, path, most, remedy)
         except ImageError:
             image.close()
             raise
         return image
+
+
+def _opened(path: Path, most: int) -> Image.Image:
+    """By Pillow, or, if it begins with such a page of a TIFF, by `rare_page`."""
+    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # an error is raised
+    try:
+        image = Image.open(path)
+    except Image.UnidentifiedImageError:
+        if not begins_as_tiff(path):
+            raise
+    else:
+        if image.format != "TIFF" or not is_misread(image):
+            return image
+        image.close()
+    return rare_page(path, most)
 
 
 def scale_hidden(image: Image.Image) -> Image.Image:

@@ -74,29 +74,6 @@ MOST_OF_STRIP = 1 << 26  # bytes
 NO_MEMORY = -4  # a code of OpenCV's errors
 
 
-def open_picture(path: Path, most: int) -> Image.Image:
-    """As Pillow opens it, or, if it begins with such a page of a TIFF, as `rare_page` does.
-
-    Args:
-        most: pixels that such a page may have.
-
-    Raises:
-        Image.UnidentifiedImageError: it is not a picture, or a TIFF of another kind; Pillow raises others.
-        Image.DecompressionBombError: the page has more pixels.
-    """
-    logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)  # an error is raised
-    try:
-        image = Image.open(path)
-    except Image.UnidentifiedImageError:
-        if not begins_as_tiff(path):
-            raise
-    else:
-        if image.format != "TIFF" or not is_misread(image):
-            return image
-        image.close()
-    return rare_page(path, most)
-
-
 def is_misread(image: Image.Image) -> bool:
     """Whether the page of a TIFF is in planes of more than 8 bits, or of 32 whose bytes Pillow does not turn."""
     tags: Any = getattr(image, "tag_v2", {})
@@ -106,12 +83,12 @@ def is_misread(image: Image.Image) -> bool:
 
 
 def is_rare(image: Image.Image) -> bool:
-    """Whether a picture was opened as `rare_page` does."""
+    """Whether a picture was opened by `rare_page`."""
     return image.format == "TIFF" and isinstance(getattr(image, "fp", None), io.BytesIO)
 
 
 def encoded(image: Image.Image, path: Path) -> np.ndarray:
-    """uint8, all bytes of what `open_picture` opened."""
+    """uint8, all bytes of the file of a picture that is open, or of what `rare_page` made of it."""
     file = getattr(image, "fp", None)
     return np.frombuffer(file.getvalue(), np.uint8) if isinstance(file, io.BytesIO) else np.fromfile(path, np.uint8)
 

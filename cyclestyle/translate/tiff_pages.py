@@ -14,7 +14,7 @@ class TiffPages:
     """The pages of a file.
 
     Args:
-        first: of `open_picture`.
+        first: of `images.open_image`.
         most: pixels that a rare page may have.
 
     Attributes:

@@ -256,7 +256,12 @@ def _write_deep_png(
 
 def _planes(frame: Frame) -> np.ndarray:
     """As OpenCV takes them: blue, green, red, and alpha if there is any."""
-    return np.dstack([frame.pixels[..., ::-1], *([] if frame.alpha is None else [frame.alpha])])
+    return np.ascontiguousarray(_with_alpha(Frame(frame.pixels[..., ::-1], frame.alpha)))
+
+
+def _with_alpha(frame: Frame) -> np.ndarray:
+    """(H, W, 3), or (H, W, 4) where there is any."""
+    return frame.pixels if frame.alpha is None else np.dstack([frame.pixels, frame.alpha])
 
 
 def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, origin: Provenance | None) -> None:
@@ -268,7 +273,7 @@ def _write_deep_tiff(file: BinaryIO, frames: Iterable[Frame], about: About, orig
     with tifffile.TiffWriter(encoded) as pages:
         for frame in frames:
             pages.write(
-                np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])]),
+                _with_alpha(frame),
                 photometric="rgb",
                 extrasamples=["unassalpha"] if frame.alpha is not None else None,
                 compression="adobe_deflate",
@@ -325,7 +330,7 @@ def _write_exact_heic(
     """10 or 12 bit a channel, which Pillow has no mode for, or without loss."""
     import pillow_heif
 
-    planes = np.dstack([frame.pixels, *([] if frame.alpha is None else [frame.alpha])])
+    planes = _with_alpha(frame)
     mode, (height, width) = "RGB" if frame.alpha is None else "RGBA", frame.pixels.shape[:2]
     if planes.dtype == np.uint16:
         mode, bits = f"{mode};16", _bits_beyond_8(about)
